@@ -1,0 +1,1 @@
+"""Numpy-only built-in algorithms, each a plug-in of its kind."""

@@ -1,0 +1,1 @@
+"""Which stored samples go down in the next pass?."""

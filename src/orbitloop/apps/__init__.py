@@ -1,0 +1,1 @@
+"""Composition roots: where cores meet adapters."""

@@ -1,0 +1,1 @@
+"""Partial-model updates: made on the ground, applied in orbit, bit-exact."""

@@ -1,0 +1,1 @@
+"""Contact-aware, persistent, resumable transfer of files between satellite and ground."""

@@ -1,0 +1,1 @@
+"""The rim of the satellite: ONNX Runtime and files."""

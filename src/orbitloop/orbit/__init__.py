@@ -1,0 +1,1 @@
+"""Pure functions of elements and time: passes, eclipse, link capacity, energy."""

@@ -1,0 +1,76 @@
+"""One Protocol per plug-in kind. A plug-in is a class built with its manifest parameters as keyword arguments.
+
+A built-in and a third party's class enter through the same registry and must pass the same contract suite
+(`orbitloop.plugins.checks`). Each class carries `summary`, one sentence for `--help` and the reference page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from orbitloop.records.label import Boxes
+from orbitloop.records.prediction import Prediction
+from orbitloop.records.sample import Candidate, Mining
+
+
+@runtime_checkable
+class Miner(Protocol):
+    """Is this prediction a hard example? Flies."""
+
+    summary: str
+
+    def mine(self, prediction: Prediction) -> Mining:
+        """Judge one tile's prediction (detections down to the candidate threshold). Pure; never raises on an empty one."""
+
+
+@runtime_checkable
+class Selector(Protocol):
+    """Which stored samples go down in the next pass? Flies."""
+
+    summary: str
+
+    def select(
+        self,
+        candidates: Sequence[Candidate],
+        *,
+        budget_bytes: int,
+        budget_j: float,
+        sent_embeddings: npt.NDArray[np.float32],
+        rng: np.random.Generator,
+    ) -> list[int]:
+        """Return indices of the chosen candidates, in sending order.
+
+        The sizes add up to at most `budget_bytes` and the transmit energies to at most `budget_j`. `sent_embeddings` is
+        (M, D) float32, the fingerprints of what went down before. Pure, but for `rng`.
+        """
+
+
+@runtime_checkable
+class DeltaCodec(Protocol):
+    """How one tensor's change is written. Ground and satellite must agree to the bit."""
+
+    summary: str
+
+    def encode(self, base: npt.NDArray[np.float32], target: npt.NDArray[np.float32]) -> bytes:
+        """Write what turns `base` towards `target` (same shape)."""
+
+    def decode(self, base: npt.NDArray[np.float32], data: bytes) -> npt.NDArray[np.float32]:
+        """Return the new tensor, the same bits on every machine.
+
+        Raises:
+            UpdateError: `data` is malformed or does not fit `base`. Never anything else.
+        """
+
+
+@runtime_checkable
+class Labeller(Protocol):
+    """Sample -> label, on the ground. `None` means: I am not sure, ask the next one."""
+
+    summary: str
+
+    def label(self, sample_id: str, scene_id: str, window: Sequence[int], pixels: npt.NDArray[np.uint8]) -> Boxes | None:
+        """Return the boxes of one tile in its own pixels. `window` is (x, y, width, height) in the scene."""

@@ -1,0 +1,1 @@
+"""Declarative resources: pydantic models of manifests. Ground only."""

@@ -1,0 +1,1 @@
+"""A whole mission in one process on a virtual clock."""

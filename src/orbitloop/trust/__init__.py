@@ -1,0 +1,1 @@
+"""What a satellite believes and why: keys, signatures."""
