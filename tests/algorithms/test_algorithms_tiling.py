@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,7 +26,8 @@ def test_every_pixel_is_seen_and_tiles_have_one_size(grid: tuple[int, int, int, 
     windows = tile_windows(width, height, tile, overlap)
     for window in windows:
         assert (window.width_px, window.height_px) == (tile, tile)
-        assert 0 <= window.x_px < width and 0 <= window.y_px < height
+        assert 0 <= window.x_px < width
+        assert 0 <= window.y_px < height
         seen[window.y_px : window.y_px + tile, window.x_px : window.x_px + tile] = True
     assert seen.all()
     assert len(set(windows)) == len(windows)
@@ -35,7 +38,7 @@ def test_every_pixel_is_seen_and_tiles_have_one_size(grid: tuple[int, int, int, 
 def test_neighbours_overlap_by_at_least_the_asked_amount(length: int, tile: int, data: st.DataObject) -> None:
     overlap = data.draw(st.integers(0, tile - 1))
     starts = tile_starts(length, tile, overlap)
-    steps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(starts)]
     assert all(0 < step <= tile - overlap for step in steps)
     assert all(step == tile - overlap for step in steps[:-1])
     assert starts[0] == 0
