@@ -1,0 +1,192 @@
+"""Jobs: what is done with a data set and a model. The incremental-learning job is the loop itself.
+
+Accuracies are AP50 as fractions 0..1. Which miners, selectors and codecs there are is the registry's knowledge, not ours.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from orbitloop.resources.meta import Integral, Name, Parameters, Resource, Section, Share, wrong
+
+PluginName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$", max_length=100)]
+
+
+class Mining(Section):
+    """Which predictions are hard examples."""
+
+    name: PluginName = "uncertainty"
+    """Name of the miner."""
+    parameters: Parameters = Field(default_factory=dict)
+    """Its parameters."""
+
+
+class Selection(Section):
+    """Which hard examples go down in the next pass."""
+
+    name: PluginName = "value-diversity"
+    """Name of the selector."""
+    parameters: Parameters = Field(default_factory=dict)
+    """Its parameters."""
+
+
+class Samples(Section):
+    """How a sample is sent."""
+
+    format: Literal["webp", "jpeg", "png"] = "webp"
+    """Picture format; only png is lossless."""
+    quality: Annotated[int, Field(ge=1, le=100), Integral] = 80
+    """Quality of webp and jpeg, 1 to 100."""
+    keep_easy: Share = 0.02
+    """Share of the easy tiles that is kept as a random probe, so that confident mistakes are found too."""
+
+
+class Oracle(Section):
+    """Labels from the data set, as a person would give them."""
+
+    cost_per_label: float = Field(default=1.0, ge=0)
+    """What one label of a tile costs, in the unit of your choice."""
+
+
+class Teacher(Section):
+    """Labels from a larger model on the ground."""
+
+    width: float = Field(default=1.0, ge=0.05, le=2)
+    """Width factor of the teacher."""
+    steps: Annotated[int, Field(ge=1, le=10_000_000), Integral] = 3000
+    """Optimiser steps of the teacher's training on the base domains."""
+    accept_above: Share = 0.8
+    """From this score on a box of the teacher is a label."""
+    reject_below: Share = 0.2
+    """Under this score a box of the teacher is ignored; a box between the two makes the tile unsure."""
+    cost: float = Field(default=0.0, ge=0)
+    """What one label of a tile costs, in the oracle's unit."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Teacher:
+        if self.reject_below > self.accept_above:
+            raise wrong("rejectBelow is above acceptAbove", "0.2 and 0.8 are usual")
+        return self
+
+
+class Labelling(Section):
+    """Who labels: the teacher first, the oracle where the teacher is unsure."""
+
+    oracle: Oracle | None = None
+    """Labels from the data set; `{}` takes it with its defaults."""
+    teacher: Teacher | None = None
+    """Labels from a larger model; `{}` takes it with its defaults."""
+
+    @model_validator(mode="after")
+    def _someone(self) -> Labelling:
+        if self.oracle is None and self.teacher is None:
+            raise wrong("nobody labels", "give oracle: {} or teacher: {}, or both")
+        return self
+
+
+class Trigger(Section):
+    """When a training starts."""
+
+    min_samples: Annotated[int, Field(ge=1, le=1_000_000), Integral] = 24
+    """From this many new labelled samples on."""
+
+
+class Training(Section):
+    """How the candidate model is trained."""
+
+    trigger: Trigger = Trigger()
+    """When a training starts."""
+    steps: Annotated[int, Field(ge=1, le=10_000_000), Integral] = 300
+    """Optimiser steps of one round."""
+    batch: Annotated[int, Field(ge=1, le=4096), Integral] = 16
+    """Tiles per step."""
+    learning_rate: float = Field(default=0.001, gt=0, le=1)
+    """Peak learning rate."""
+    replay: float = Field(default=0.5, ge=0, lt=1)
+    """Share of each batch that comes from the old domains, against forgetting."""
+    views: Annotated[int, Field(ge=1, le=1000), Integral] = 6
+    """Augmented views of each tile whose features are cached."""
+    rounds: Annotated[int, Field(ge=0, le=10_000), Integral] = 3
+    """Most rounds of training in the mission; 0 = never train."""
+
+
+class Gate(Section):
+    """When a candidate may fly."""
+
+    min_gain: Share = 0.005
+    """Least gain in AP50 on the new domains."""
+    max_loss: Share = 0.01
+    """Most loss in AP50 on the old domains."""
+    gate_share: float = Field(default=0.25, gt=0, lt=1)
+    """Share of the downlinked scenes that is frozen for the gate and never trained on."""
+
+
+class Canary(Section):
+    """The trial on board before an update is confirmed."""
+
+    cases: Annotated[int, Field(ge=0, le=10_000), Integral] = 8
+    """Labelled tiles that travel with the update; 0 = no trial by accuracy."""
+    max_loss: Share = 0.1
+    """Most that the trial may stay behind what the ground measured on the same tiles, AP50."""
+
+
+class Update(Section):
+    """How a change of the model is sent up."""
+
+    codec: PluginName = "quantised"
+    """Name of the codec of one tensor's change."""
+    step: float = Field(default=0.3, gt=0, le=100)
+    """Quantisation step of the change, in units of the rms change of each output channel."""
+    canary: Canary = Canary()
+    """The trial on board."""
+
+
+class Budgets(Section):
+    """What may be spent; absent = as much as link, storage and battery allow."""
+
+    downlink_bytes_per_pass: Annotated[int, Field(ge=0), Integral] | None = None
+    """Most bytes of samples down in one pass."""
+    uplink_bytes_per_pass: Annotated[int, Field(ge=0), Integral] | None = None
+    """Most bytes of updates up in one pass."""
+    samples_per_pass: Annotated[int, Field(ge=0), Integral] | None = None
+    """Most samples down in one pass."""
+    labels: Annotated[int, Field(ge=0), Integral] | None = None
+    """Most labels in the whole mission."""
+    energy_j_per_pass: float | None = Field(default=None, ge=0)
+    """Most energy that sending samples may take in one pass, J."""
+
+
+class IncrementalLearningJobSpec(Section):
+    """The loop: mine, select, label, train, prove, update."""
+
+    dataset: Name | None = None
+    """Name of the Dataset; not needed when the file has one."""
+    model: Name | None = None
+    """Name of the Model; not needed when the file has at most one."""
+    mining: Mining = Mining()
+    """Which predictions are hard examples."""
+    selection: Selection = Selection()
+    """Which of them go down."""
+    samples: Samples = Samples()
+    """How they are sent."""
+    labelling: Labelling = Labelling(oracle=Oracle())
+    """Who labels them; by default the oracle."""
+    training: Training = Training()
+    """How the candidate is trained."""
+    gate: Gate = Gate()
+    """When it may fly."""
+    update: Update = Update()
+    """How it is sent up."""
+    budgets: Budgets = Budgets()
+    """What may be spent."""
+
+
+class IncrementalLearningJob(Resource):
+    """The learning loop over one data set and one model."""
+
+    default_name = "job"
+
+    kind: Literal["IncrementalLearningJob"] = "IncrementalLearningJob"
+    spec: IncrementalLearningJobSpec = IncrementalLearningJobSpec()

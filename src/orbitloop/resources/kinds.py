@@ -1,0 +1,19 @@
+"""The table of kinds: what `kind:` may say, and the class that reads it."""
+
+from __future__ import annotations
+
+from orbitloop.resources.data import Dataset, Model
+from orbitloop.resources.fleet import GroundStation, Satellite
+from orbitloop.resources.jobs import IncrementalLearningJob
+from orbitloop.resources.meta import Resource
+from orbitloop.resources.mission import Mission
+
+KINDS: dict[str, type[Resource]] = {
+    "Mission": Mission,
+    "Satellite": Satellite,
+    "GroundStation": GroundStation,
+    "Dataset": Dataset,
+    "Model": Model,
+    "IncrementalLearningJob": IncrementalLearningJob,
+}
+"""In the order in which the reference page shows them."""
