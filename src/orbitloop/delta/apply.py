@@ -1,0 +1,53 @@
+"""Apply an update in orbit: (base, payload) -> all weights, the same bits on every machine, or one typed refusal.
+
+It leaves to `onboard` whether the base is the right one and the result the promised one (digests in the signed manifest).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from orbitloop.delta.codecs import BUILT_IN, F32
+from orbitloop.delta.format import TensorEntry, read_table
+from orbitloop.errors import UpdateError
+from orbitloop.plugins.kinds import DeltaCodec
+
+
+def inspect_delta(payload: bytes) -> list[TensorEntry]:
+    """Return what a payload would change: name, codec, shape, elements and bytes of each tensor.
+
+    Raises:
+        UpdateError: the payload is malformed.
+    """
+    return read_table(payload)
+
+
+def apply_delta(
+    base: Mapping[str, F32], payload: bytes, *, codecs: Mapping[str, type[DeltaCodec]] = BUILT_IN
+) -> dict[str, F32]:
+    """Return all tensors after the update; those that do not change are shared with `base`, which is left as it is.
+
+    Memory is bounded by the tensors of the base: every entry must be one of them, in its shape.
+
+    Raises:
+        UpdateError: the payload is malformed or does not fit the base. Never anything else.
+    """
+    entries = read_table(payload)
+    for entry in entries:
+        held = base.get(entry.name)
+        if held is None:
+            raise UpdateError("tensor is not in the base", where=entry.name)
+        if held.shape != entry.shape or held.dtype != np.float32:
+            raise UpdateError(f"base is {held.dtype} {held.shape}, update is float32 {entry.shape}", where=entry.name)
+        if entry.codec not in codecs:
+            raise UpdateError(f"codec {entry.codec!r} is not known on board", where=entry.name)
+    result = dict(base)
+    for entry in entries:
+        try:
+            new = codecs[entry.codec]().decode(base[entry.name], payload[entry.offset : entry.offset + entry.length])
+        except UpdateError as error:
+            raise UpdateError(error.what, where=entry.name, remedy=error.remedy) from error
+        result[entry.name] = new
+    return result
