@@ -116,7 +116,7 @@ def stage_colours(parameters: FarmlandParameters) -> dict[str, Colour]:
     }
     colours = {name: np.array(rgb, np.float32) for name, rgb in plain.items()}
     for name in ("green", "dark", "bright"):
-        colours[name] = (1 - dry) * colours[name] + dry * parched
+        colours[name] = np.asarray((1 - dry) * colours[name] + dry * parched, np.float32)
     colours["soil"] = soil
     colours["sprout"] = 0.58 * soil + 0.42 * colours["green"]
     colours["stubble"] = 0.45 * soil + 0.55 * np.array((190, 164, 118), np.float32)
