@@ -1,0 +1,96 @@
+"""ONNX Runtime as an `Engine`: a small graph, and named weights that are fed in when the session is built.
+
+The graph declares its weights as external data; `SessionOptions.add_external_initializers` supplies them from memory by name,
+so that an update touches tensors and never the graph. ONNX Runtime refuses a name, shape or dtype that the graph does not
+have; a weight that is missing would be looked for in a file, so the folder for such files is set to one that cannot exist.
+
+Light and repeatable: one thread by default, no memory arena (the memory goes back after each batch), no spinning while idle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from orbitloop.errors import ModelError
+from orbitloop.onboard.engine import read_metadata, to_input, to_predictions
+from orbitloop.records.model import METADATA_KEY, ModelMetadata
+from orbitloop.records.prediction import Prediction
+
+_NOWHERE = "/dev/null/no-weights-from-files"
+_SILENT = 4
+
+
+class OnnxEngine:
+    """A model loaded from bytes.
+
+    Args:
+        graph: the ONNX file, weights left out.
+        weights: tensors by the names of the graph's external initializers.
+        threads: how many threads one inference may use.
+        where: what the model is called in errors.
+
+    Raises:
+        ModelError: graph, weights and metadata are malformed or do not fit each other.
+    """
+
+    def __init__(
+        self, graph: bytes, weights: Mapping[str, npt.NDArray[Any]], *, threads: int = 1, where: str = "model"
+    ) -> None:
+        self._where = where
+        # The session reads the arrays' own memory, so they must live as long as it does.
+        self._tensors = {name: np.require(tensor, requirements=["C", "A"]) for name, tensor in weights.items()}
+        try:
+            self._session = ort.InferenceSession(graph, self._options(threads), providers=["CPUExecutionProvider"])
+            carried = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+            inputs = {i.name: i.type for i in self._session.get_inputs()}
+            outputs = {o.name: o.type for o in self._session.get_outputs()}
+        except Exception as error:  # ONNX Runtime's errors share no base but Exception
+            raise ModelError(
+                f"the runtime refuses the model ({_brief(error)})",
+                where=where,
+                remedy="graph and weights must come from one export",
+            ) from error
+        if inputs != {"image": "tensor(float)"}:
+            raise ModelError(f"the graph's inputs are {inputs}, not one float tensor 'image'", where=where)
+        if any(outputs.get(name) != "tensor(float)" for name in ("pred", "embedding")):
+            raise ModelError(f"the graph's outputs are {outputs}, not float tensors 'pred' and 'embedding'", where=where)
+        self._metadata = read_metadata(carried)
+
+    def _options(self, threads: int) -> Any:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = _SILENT
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
+        values = [ort.OrtValue.ortvalue_from_numpy(tensor) for tensor in self._tensors.values()]
+        self._values = values
+        options.add_external_initializers(list(self._tensors), values)
+        return options
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        return self._metadata
+
+    def infer(self, tiles: npt.NDArray[np.uint8]) -> list[Prediction]:
+        image = to_input(tiles, self._metadata.preprocessing.tile_px)
+        if not len(image):
+            return []
+        try:
+            pred, embedding = self._session.run(["pred", "embedding"], {"image": image})
+        except Exception as error:  # see __init__
+            raise ModelError(f"the runtime fails ({_brief(error)})", where=self._where) from error
+        if len(pred) != len(image):
+            raise ModelError(f"{len(pred)} predictions for {len(image)} tiles", where=self._where)
+        return to_predictions(pred, embedding, self._metadata)
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

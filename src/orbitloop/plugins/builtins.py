@@ -1,0 +1,35 @@
+"""The built-in plug-ins, by kind and name, as `module:attribute`. Nothing here is imported until it is asked for.
+
+A labeller is composed by the ground from a data set or a teacher model, and so has no built-in that parameters alone build.
+"""
+
+from __future__ import annotations
+
+from orbitloop.plugins.kinds import DeltaCodec, Labeller, Miner, Selector
+
+KINDS: dict[str, type] = {"miner": Miner, "selector": Selector, "codec": DeltaCodec, "labeller": Labeller}
+"""The Protocol of each kind. Third parties register under the entry-point group `orbitloop.<kind>`."""
+
+BUILTINS: dict[str, dict[str, str]] = {
+    "miner": {
+        "always": "orbitloop.algorithms.mining.baselines:Always",
+        "cross-entropy": "orbitloop.algorithms.mining.sedna:CrossEntropy",
+        "ibt": "orbitloop.algorithms.mining.sedna:Ibt",
+        "never": "orbitloop.algorithms.mining.baselines:Never",
+        "random": "orbitloop.algorithms.mining.baselines:RandomShare",
+        "threshold": "orbitloop.algorithms.mining.sedna:Threshold",
+        "uncertainty": "orbitloop.algorithms.mining.uncertainty:Uncertainty",
+    },
+    "selector": {
+        "fifo": "orbitloop.algorithms.selection.baselines:Fifo",
+        "random": "orbitloop.algorithms.selection.baselines:RandomOrder",
+        "value": "orbitloop.algorithms.selection.value:Value",
+        "value-diversity": "orbitloop.algorithms.selection.value:ValueDiversity",
+    },
+    "codec": {
+        "exact": "orbitloop.delta.codecs:Exact",
+        "half": "orbitloop.delta.codecs:Half",
+        "quantised": "orbitloop.delta.codecs:Quantised",
+    },
+    "labeller": {},
+}
