@@ -24,6 +24,7 @@ from pydantic import (
 from orbitloop.resources.meta import InnerPath, Integral, Many, Parameters, Resource, Scalar, Section, Share, wrong
 
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+CONVOLUTIONS = 11  # of yolov3-tiny, without the two output convolutions
 PARTITIONS = ("head", "backbone", "bn", "outputs", "all")
 
 
@@ -164,12 +165,14 @@ class BaseTraining(Section):
 
 def _partition_term(term: str) -> str:
     count = term.removeprefix("early:")
-    early = term.startswith("early:") and count.isascii() and count.isdigit() and len(count) < 4 and int(count) > 0
+    early = (
+        term.startswith("early:") and count.isascii() and count.isdigit() and len(count) < 3 and 1 <= int(count) <= CONVOLUTIONS
+    )
     if term in PARTITIONS or early or any(c in term for c in ".*?["):
         return term
     close = get_close_matches(term[:100], [*PARTITIONS, "early:5"], n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    remedy = f"{hint}Terms are {', '.join(PARTITIONS)}, early:N (first N convolutions), or a pattern such as conv0*.weight"
+    remedy = f"{hint}Terms are {', '.join(PARTITIONS)}, early:N (first N convolutions, 1 to {CONVOLUTIONS}), or a pattern such as conv0*.weight"
     raise wrong(f"{term[:60]!r} names no part of the network", remedy)
 
 

@@ -20,7 +20,7 @@ from orbitloop.resources.data import Dataset, Model
 from orbitloop.resources.fleet import GroundStation, Satellite
 from orbitloop.resources.jobs import IncrementalLearningJob
 from orbitloop.resources.meta import Integral, Many, Metadata, Name, Resource, Section, Text, UtcText
-from orbitloop.resources.problems import InvalidManifest, Path, Problem
+from orbitloop.resources.problems import InvalidManifest, Path, Problem, dotted
 
 R = TypeVar("R", bound=Resource)
 
@@ -276,4 +276,4 @@ def resolve(resources: Sequence[Resource], where: str = "<resources>") -> Missio
 
 def _place(resources: Sequence[Resource], complaint: Complaint) -> str:
     from_name = f"{resources[complaint.resource].kind} " if complaint.resource >= 0 else ""
-    return from_name + ".".join(str(part) for part in complaint.path)
+    return f"{from_name}{dotted(complaint.path)}".strip()
