@@ -25,6 +25,8 @@ from orbitloop.records.label import Boxes
 MAX_LABEL_BYTES = 256 << 20
 """Bytes of a label file that are read."""
 MAX_SIDE_PX = 1_000_000
+MAX_NAME_BYTES = 255
+MAX_NAME_PARTS = 12
 DEFAULT_DOMAIN = "default"
 """Domain of every image of a set that names none."""
 _OWN_KEYS = frozenset({"id", "file_name", "width", "height"})
@@ -205,7 +207,7 @@ def _read_frames(rows: list[dict[str, Any]], at: str) -> dict[Any, tuple[int, in
         key = _unique_id(row, seen, where)
         name = _need(row, "file_name", (str,), where)
         if not is_safe_name(name):
-            raise LabelError(f"file name {_short(name)} is empty or leaves the folder", where=f"{where}, file_name")
+            raise LabelError(f"file name {_short(name)} is empty, too long, or leaves the folder", where=f"{where}, file_name")
         if name in files:
             raise LabelError(f"picture {_short(name)} has two rows", where=f"{where}, file_name")
         files.add(name)
@@ -220,9 +222,14 @@ def _read_frames(rows: list[dict[str, Any]], at: str) -> dict[Any, tuple[int, in
 
 
 def is_safe_name(name: str) -> bool:
-    """Say whether a file name from outside stays inside its folder, on every system."""
+    """Say whether a file name from outside is one, and stays inside its folder, on every system."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    return bool(parts) and "\0" not in name and ".." not in parts and not PureWindowsPath(name).anchor and parts[0] != "/"
+    if not parts or parts[0] == "/" or ".." in parts or "\0" in name or PureWindowsPath(name).anchor:
+        return False
+    try:
+        return all(len(part.encode()) <= MAX_NAME_BYTES for part in parts) and len(parts) <= MAX_NAME_PARTS
+    except UnicodeEncodeError:
+        return False
 
 
 def _read_boxes(
