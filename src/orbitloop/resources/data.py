@@ -172,7 +172,8 @@ def _partition_term(term: str) -> str:
         return term
     close = get_close_matches(term[:100], [*PARTITIONS, "early:5"], n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    remedy = f"{hint}Terms are {', '.join(PARTITIONS)}, early:N (first N convolutions, 1 to {CONVOLUTIONS}), or a pattern such as conv0*.weight"
+    terms = f"{', '.join(PARTITIONS)}, early:N (first N convolutions, 1 to {CONVOLUTIONS})"
+    remedy = f"{hint}Terms are {terms}, or a pattern such as conv0*.weight"
     raise wrong(f"{term[:60]!r} names no part of the network", remedy)
 
 
