@@ -1,0 +1,173 @@
+"""Receive an update in orbit: believe it, fit it, prove it, stage it; and say how it ended.
+
+The checks, in this order, each before the next looks at anything: the bundle's frame, the envelope's signatures, the
+manifest's schema, this satellite's name, this model's name, a version that rises, the base that runs here, the payload's length
+and digest, the payload's own form, finite weights, the result's digest. Up to here flash is only read. What passes goes to the
+spare slot.
+
+It leaves to the agent when to try what is staged and how the canary is run, to `slots` that power may fail, to `trust` whom to
+believe. A refusal is an answer (an `ApplyReport`), never an exception; a StateError means that the satellite itself is in
+trouble (no intact model, flash refuses) and asks for `recover`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from orbitloop.delta.apply import apply_delta
+from orbitloop.delta.bundle import check_payload, open_bundle, read_manifest
+from orbitloop.delta.codecs import BUILT_IN
+from orbitloop.errors import ModelError, StateError, UpdateError
+from orbitloop.onboard.slots import SlotContent, SlotState, SlotStore
+from orbitloop.onboard.weights import load_weights, save_weights
+from orbitloop.plugins.kinds import DeltaCodec
+from orbitloop.records.ids import digest_tensors
+from orbitloop.records.update import ApplyOutcome, ApplyReport, UpdateManifest
+from orbitloop.trust.envelope import verify
+from orbitloop.trust.keys import TrustedKeys
+
+UNKNOWN_VERSION = 0
+"""Reported for what was refused before its manifest was believed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Staged:
+    """An update that waits for its trial: the manifest with its canary, the verified slot, and its weights by name."""
+
+    manifest: UpdateManifest
+    content: SlotContent
+    weights: dict[str, npt.NDArray[np.float32]]
+
+
+class Updater:
+    """What one satellite does with updates for one model.
+
+    Args:
+        satellite: this satellite's name, which a manifest must list.
+        model: the model's name, which a manifest must give.
+        slots: where models live.
+        trusted: whose signatures count.
+        codecs: tensor codecs known on board.
+    """
+
+    def __init__(
+        self,
+        satellite: str,
+        model: str,
+        slots: SlotStore,
+        trusted: TrustedKeys,
+        *,
+        codecs: Mapping[str, type[DeltaCodec]] = BUILT_IN,
+    ) -> None:
+        self._satellite = satellite
+        self._model = model
+        self._slots = slots
+        self._trusted = trusted
+        self._codecs = codecs
+
+    def receive(self, bundle: bytes, now_s: float) -> Staged | ApplyReport:
+        """Check a bundle and stage it; a refusal leaves every byte on flash as it was.
+
+        Raises:
+            StateError: the running model is damaged, or the flash refuses to be written; the active slot is untouched.
+        """
+        active = self._slots.active()
+        version = UNKNOWN_VERSION
+        try:
+            if self._slots.table().spare_row.state is SlotState.TRIAL:
+                raise UpdateError("another update is on trial", remedy="send it again after the trial's report")
+            parts = open_bundle(bundle)
+            signed = verify(parts.envelope, self._trusted)
+            manifest = read_manifest(signed)
+            version = manifest.version
+            self._fits(manifest, active)
+            check_payload(manifest, parts.payload)
+            weights = self._apply(manifest, active, parts.payload)
+            content = self._slots.stage(version, save_weights(weights), manifest.result, manifest=signed)
+        except (UpdateError, ModelError) as error:
+            reason = f"{error.where}: {error.what}" if error.where else error.what
+            return ApplyReport(version, ApplyOutcome.REFUSED, reason, active.digest, now_s, {})
+        return Staged(manifest, content, weights)
+
+    def pending(self) -> Staged | None:
+        """Return what is staged and not yet decided, also after a reboot; None if nothing is.
+
+        Raises:
+            StateError: the spare slot is damaged.
+        """
+        if self._slots.table().spare_row.state not in (SlotState.STAGED, SlotState.TRIAL):
+            return None
+        content = self._slots.staged()
+        try:
+            return Staged(read_manifest(content.manifest), content, load_weights(content.weights))
+        except (UpdateError, ModelError) as error:
+            raise StateError(error.what, where=f"slot {content.slot}") from error
+
+    def begin_trial(self) -> None:
+        """Say that the staged model is about to be run; call it before, so that a crash counts against the model.
+
+        Raises:
+            StateError: nothing is staged, or it is damaged.
+        """
+        self._slots.begin_trial()
+
+    def complete(self, passed: bool, canary: Mapping[str, float], reason: str, now_s: float) -> ApplyReport:
+        """Confirm the tried model or go back, by the canary's verdict, and report it.
+
+        Raises:
+            StateError: nothing was staged.
+        """
+        row = self._slots.table().spare_row
+        if row.state not in (SlotState.STAGED, SlotState.TRIAL):
+            raise StateError(f"there is no update to complete: the spare slot is {row.state}", where="updates")
+        if passed:
+            try:
+                if row.state is SlotState.STAGED:
+                    self._slots.begin_trial()
+                self._slots.confirm()
+            except StateError as error:
+                if self._slots.table().spare_row.state not in (SlotState.STAGED, SlotState.TRIAL):
+                    raise
+                passed, reason = False, f"{error.where}: {error.what}"
+        if not passed:
+            self._slots.roll_back(reason)
+        outcome = ApplyOutcome.CONFIRMED if passed else ApplyOutcome.ROLLED_BACK
+        measured = {name: float(value) for name, value in canary.items() if math.isfinite(value)}
+        return ApplyReport(row.version, outcome, reason, self._slots.active().digest, now_s, measured)
+
+    def recover(self, now_s: float) -> ApplyReport | None:
+        """Bring the slots into order at boot; return the report of a trial that the reboot ended, if one was.
+
+        Raises:
+            StateError: there is no model that boots.
+        """
+        found = self._slots.recover()
+        if found.interrupted_version is None:
+            return None
+        reason = "trial was interrupted by a reboot"
+        return ApplyReport(found.interrupted_version, ApplyOutcome.ROLLED_BACK, reason, found.active.digest, now_s, {})
+
+    def _fits(self, manifest: UpdateManifest, active: SlotContent) -> None:
+        if self._satellite not in manifest.satellites:
+            raise UpdateError(f"addressed to {', '.join(manifest.satellites) or 'nobody'}, not to {self._satellite}")
+        if manifest.model != self._model:
+            raise UpdateError(f"for the model {manifest.model!r}, and {self._model!r} flies here")
+        highest = self._slots.table().highest_version
+        if manifest.version <= highest:
+            raise UpdateError(f"version {manifest.version} is not above {highest}", remedy="release it under a new number")
+        if manifest.base != active.digest:
+            raise UpdateError(f"base {manifest.base} is not the running model {active.digest}")
+
+    def _apply(self, manifest: UpdateManifest, active: SlotContent, payload: bytes) -> dict[str, npt.NDArray[np.float32]]:
+        weights = apply_delta(load_weights(active.weights), payload, codecs=self._codecs)
+        broken = sorted(name for name, array in weights.items() if not np.isfinite(array).all())
+        if broken:
+            raise UpdateError("weights are not finite", where=broken[0])
+        if digest_tensors(weights) != manifest.result:
+            raise UpdateError("result differs from the one that was signed for", where="payload")
+        return weights

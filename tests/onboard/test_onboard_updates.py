@@ -1,0 +1,410 @@
+"""The updater: one good bundle through to the end, and a table of bad ones that change not one byte on flash."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import zstandard
+from cutting_disk import CuttingDisk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orbitloop.delta.bundle import manifest_bytes, pack_bundle
+from orbitloop.delta.codecs import Exact
+from orbitloop.delta.format import Block, write_payload
+from orbitloop.delta.make import make_delta, reconstruct
+from orbitloop.delta.sections import pack_section
+from orbitloop.errors import StateError
+from orbitloop.onboard.adapters.files import FileFlash
+from orbitloop.onboard.slots import SlotState, SlotStore
+from orbitloop.onboard.updates import Staged, Updater
+from orbitloop.onboard.weights import load_weights, save_weights
+from orbitloop.records.ids import canonical_json, digest_bytes, digest_tensors
+from orbitloop.records.update import ApplyOutcome, ApplyReport, CanaryCase, UpdateManifest
+from orbitloop.records.wire import pack
+from orbitloop.trust.envelope import Envelope, sign
+from orbitloop.trust.keys import SigningKey, TrustedKeys, generate_key
+
+KEYS = [generate_key(bytes([i]) * 32) for i in range(3)]
+STRANGERS = [generate_key(bytes([i]) * 32) for i in range(10, 13)]
+TRUSTED = TrustedKeys.of([k.public for k in KEYS], 2)
+NOW_S = 1.7e9
+CANARY = (CanaryCase("s1", ((1.0, 2.0, 30.0, 40.0, 0.0),)),)
+
+
+def weights(seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {"w": rng.normal(size=(8, 16)).astype(np.float32), "b": rng.normal(size=16).astype(np.float32)}
+
+
+BASE = load_weights(save_weights(weights(0)))
+TARGET = {name: array + 0.1 * weights(1)[name] for name, array in BASE.items()}
+PAYLOAD = make_delta(BASE, TARGET)
+RESULT = reconstruct(BASE, TARGET)
+
+
+def manifest(
+    version: int = 2, payload: bytes = PAYLOAD, result: dict[str, np.ndarray] | None = None, **changes
+) -> UpdateManifest:
+    plain = UpdateManifest(
+        version,
+        "fields",
+        digest_tensors(BASE),
+        digest_tensors(RESULT if result is None else result),
+        digest_bytes(payload),
+        len(payload),
+        ("sat-1", "sat-2"),
+        {"passed": True},
+        CANARY,
+    )
+    return replace(plain, **changes)
+
+
+def bundle(m: UpdateManifest | None = None, payload: bytes = PAYLOAD, keys: list[SigningKey] = KEYS[:2]) -> bytes:
+    return pack_bundle(sign(manifest_bytes(m or manifest()), keys).to_bytes(), payload)
+
+
+def signed_bytes(raw: bytes, payload: bytes = PAYLOAD) -> bytes:
+    return pack_bundle(sign(raw, KEYS[:2]).to_bytes(), payload)
+
+
+def signed_payload(payload: bytes, result: dict[str, np.ndarray] | None = None) -> bytes:
+    return bundle(manifest(payload=payload, result=result), payload)
+
+
+def satellite(disk: CuttingDisk | None = None) -> tuple[CuttingDisk, SlotStore, Updater]:
+    fresh = disk is None
+    disk = disk or CuttingDisk()
+    store = SlotStore(FileFlash(disk))
+    if fresh:
+        store.install_factory(b"graph", save_weights(BASE), version=1)
+    return disk, store, Updater("sat-1", "fields", store, TRUSTED)
+
+
+def test_a_good_bundle_is_staged_tried_and_confirmed():
+    _, store, updater = satellite()
+    staged = updater.receive(bundle(), NOW_S)
+    assert isinstance(staged, Staged)
+    assert staged.manifest == manifest()
+    assert digest_tensors(staged.weights) == digest_tensors(RESULT) == staged.content.digest
+    assert store.active().digest == digest_tensors(BASE)
+    updater.begin_trial()
+    report = updater.complete(True, {"ap50": 0.9, "odd": float("nan")}, "canary passed", NOW_S + 60)
+    assert report == ApplyReport(2, ApplyOutcome.CONFIRMED, "canary passed", digest_tensors(RESULT), NOW_S + 60, {"ap50": 0.9})
+    assert digest_tensors(load_weights(store.active().weights)) == digest_tensors(RESULT)
+    canonical_json(report.to_json())
+
+
+def test_a_failed_canary_goes_back_and_the_version_is_spent():
+    _, store, updater = satellite()
+    updater.receive(bundle(), NOW_S)
+    updater.begin_trial()
+    report = updater.complete(False, {"ap50": 0.1}, "canary lost 40 points", NOW_S)
+    assert (report.outcome, report.active_digest) == (ApplyOutcome.ROLLED_BACK, digest_tensors(BASE))
+    again = updater.receive(bundle(), NOW_S)
+    assert isinstance(again, ApplyReport)
+    assert "version 2 is not above 2" in again.reason
+    assert isinstance(updater.receive(bundle(manifest(3)), NOW_S), Staged)
+    assert store.table().highest_version == 3
+
+
+def test_a_second_update_builds_on_the_first():
+    _, store, updater = satellite()
+    updater.receive(bundle(), NOW_S)
+    updater.complete(True, {}, "ok", NOW_S)
+    target = RESULT | {"b": RESULT["b"] + 1}
+    payload = make_delta(RESULT, target, codec_for=lambda name, new: Exact())
+    second = manifest(3, payload, target, base=digest_tensors(RESULT))
+    assert isinstance(updater.receive(bundle(second, payload), NOW_S), Staged)
+    updater.complete(True, {}, "ok", NOW_S)
+    assert (store.active().version, store.active().digest) == (3, digest_tensors(target))
+
+
+def test_what_is_staged_survives_a_reboot_with_its_canary():
+    disk, _, updater = satellite()
+    assert updater.pending() is None
+    updater.receive(bundle(), NOW_S)
+    _, _, rebooted = satellite(disk.crash("nothing"))
+    assert rebooted.recover(NOW_S) is None
+    pending = rebooted.pending()
+    assert pending is not None
+    assert pending.manifest.canary == CANARY
+    assert digest_tensors(pending.weights) == digest_tensors(RESULT)
+    assert rebooted.complete(True, {}, "ok", NOW_S).outcome is ApplyOutcome.CONFIRMED
+
+
+def test_a_reboot_in_the_trial_is_reported_as_a_roll_back():
+    disk, _, updater = satellite()
+    updater.receive(bundle(), NOW_S)
+    updater.begin_trial()
+    _, _, rebooted = satellite(disk.crash("nothing"))
+    report = rebooted.recover(NOW_S)
+    assert report is not None
+    assert (report.version, report.outcome, report.active_digest) == (2, ApplyOutcome.ROLLED_BACK, digest_tensors(BASE))
+    assert rebooted.recover(NOW_S) is None
+
+
+def test_a_slot_that_decays_in_the_trial_is_rolled_back_whatever_the_canary_says():
+    disk, store, updater = satellite()
+    updater.receive(bundle(), NOW_S)
+    updater.begin_trial()
+    disk.flip("slot-b", 3000)
+    report = updater.complete(True, {}, "ok", NOW_S)
+    assert (report.outcome, store.table().spare_row.state) == (ApplyOutcome.ROLLED_BACK, SlotState.FAILED)
+    assert "damaged" in report.reason
+
+
+def test_there_is_nothing_to_complete_before_something_is_staged():
+    _, _, updater = satellite()
+    with pytest.raises(StateError):
+        updater.complete(True, {}, "ok", NOW_S)
+    with pytest.raises(StateError):
+        updater.begin_trial()
+
+
+def test_no_update_is_taken_during_a_trial():
+    disk, _, updater = satellite()
+    updater.receive(bundle(), NOW_S)
+    updater.begin_trial()
+    before = disk.contents()
+    report = updater.receive(bundle(manifest(3)), NOW_S)
+    assert isinstance(report, ApplyReport)
+    assert "on trial" in report.reason
+    assert disk.contents() == before
+
+
+# --- bundles that are not what they should be -----------------------------------------------------------------------------
+
+GOOD = bundle()
+VALUE = json.loads(manifest_bytes(manifest()))
+
+
+def envelope(m: UpdateManifest, *signatures: tuple[str, bytes]) -> bytes:
+    return pack_bundle(Envelope(manifest_bytes(m), sign(b"", []).payload_type, signatures).to_bytes(), PAYLOAD)
+
+
+def twice() -> bytes:
+    ((name, signature),) = sign(manifest_bytes(manifest()), KEYS[:1]).signatures
+    return envelope(manifest(), (name, signature), (name, signature))
+
+
+def borrowed() -> bytes:
+    """Signatures of another manifest."""
+    return envelope(manifest(3), *sign(manifest_bytes(manifest()), KEYS[:2]).signatures)
+
+
+def renamed() -> bytes:
+    """Strangers' signatures under trusted names."""
+    rows = sign(manifest_bytes(manifest()), STRANGERS[:2]).signatures
+    return envelope(manifest(), *((key.key_id, row[1]) for key, row in zip(KEYS, rows, strict=False)))
+
+
+def with_signature_type(payload_type: str) -> bytes:
+    return pack_bundle(sign(manifest_bytes(manifest()), KEYS[:2], payload_type=payload_type).to_bytes(), PAYLOAD)
+
+
+def block(data: bytes, codec: str = "quantised", name: str = "w", shape: tuple[int, ...] = (8, 16)) -> bytes:
+    return write_payload([Block(name, codec, shape, data)])
+
+
+def zbomb(size: int) -> bytes:
+    return b"\1" + zstandard.ZstdCompressor(level=1).compress(bytes(size))
+
+
+def quantised(symbols: bytes, step: float = 1.0, planes: int = 1) -> bytes:
+    head = pack_section(np.full(8, step, "<f2").tobytes())
+    return struct.pack("<BI", planes, len(head)) + head + symbols
+
+
+def exact(name: str, value: float) -> tuple[bytes, dict[str, np.ndarray]]:
+    target = dict(BASE) | {name: np.full_like(BASE[name], value)}
+    return make_delta(BASE, target, codec_for=lambda n, t: Exact()), target
+
+
+def table_bomb() -> bytes:
+    section = zbomb(1 << 26)
+    return b"OLD1" + struct.pack("<BII", 1, 1 << 20, len(section)) + section
+
+
+BAD: dict[str, tuple[str, Callable[[], bytes]]] = {
+    # frame
+    "empty": ("bad magic or too short", lambda: b""),
+    "junk": ("bad magic", lambda: b"junk" * 100),
+    "truncated": ("checksum", lambda: GOOD[:-9]),
+    "cut in half": ("checksum", lambda: GOOD[: len(GOOD) // 2]),
+    "trailing bytes": ("checksum", lambda: GOOD + b"x"),
+    "flipped bit": ("checksum", lambda: GOOD[:300] + bytes([GOOD[300] ^ 1]) + GOOD[301:]),
+    "another record": ("'sample' where a 'update'", lambda: pack("sample", 1, {}, {"envelope": b"", "payload": PAYLOAD})),
+    "future frame": ("something else", lambda: pack("update", 2, {}, {"envelope": b"", "payload": PAYLOAD})),
+    "no payload": ("something else", lambda: pack("update", 1, {}, {"envelope": b"x"})),
+    "a part too many": ("something else", lambda: pack("update", 1, {}, {"envelope": b"", "payload": b"", "../../x": b""})),
+    "lying frame header": ("header length", lambda: lying_frame()),
+    "endless envelope": ("envelope is over the limit", lambda: pack_bundle(b"{" * (2 << 20), PAYLOAD)),
+    "pickle": ("bad magic", lambda: pickle.dumps({"w": 1})),
+    "zip": ("bad magic", lambda: b"PK\3\4" + bytes(100)),
+    # signatures
+    "no envelope": ("envelope: malformed", lambda: pack_bundle(b"", PAYLOAD)),
+    "unsigned manifest": ("envelope: malformed", lambda: pack_bundle(manifest_bytes(manifest()), PAYLOAD)),
+    "unsigned": ("not signed", lambda: bundle(keys=[])),
+    "wrong keys": ("0 of 2", lambda: bundle(keys=STRANGERS)),
+    "below threshold": ("1 of 2", lambda: bundle(keys=KEYS[:1])),
+    "below threshold with strangers": ("1 of 2", lambda: bundle(keys=[KEYS[0], *STRANGERS])),
+    "one signature twice": ("1 of 2", twice),
+    "one key sixty times": ("1 of 2", lambda: bundle(keys=[KEYS[0]] * 60)),
+    "signatures of another manifest": ("0 of 2", borrowed),
+    "strangers under trusted names": ("0 of 2", renamed),
+    "zero signatures": ("0 of 2", lambda: envelope(manifest(), *((k.key_id, bytes(64)) for k in KEYS))),
+    "short signatures": ("0 of 2", lambda: envelope(manifest(), *((k.key_id, b"") for k in KEYS))),
+    "signed as something else": ("signed as", lambda: with_signature_type("text/plain")),
+    "spaced envelope": ("not in canonical form", lambda: pack_bundle(spaced_envelope(), PAYLOAD)),
+    "deep envelope": ("envelope: malformed", lambda: pack_bundle(b"[" * 100_000, PAYLOAD)),
+    "too many signatures": ("over the limit of 64", lambda: bundle(keys=KEYS * 30)),
+    # manifest
+    "manifest is not json": ("manifest", lambda: signed_bytes(b"\xff")),
+    "manifest of another schema": ("schema", lambda: signed_bytes(canonical_json(VALUE | {"schema": "x"}))),
+    "manifest with a field too many": ("canonical", lambda: signed_bytes(canonical_json(VALUE | {"root": True}))),
+    "manifest without base": (
+        "malformed",
+        lambda: signed_bytes(canonical_json({k: v for k, v in VALUE.items() if k != "base"})),
+    ),
+    "manifest with spaces": ("canonical", lambda: signed_bytes(json.dumps(VALUE).encode())),
+    "manifest with a key twice": (
+        "canonical",
+        lambda: signed_bytes(manifest_bytes(manifest()).replace(b'"version":2', b'"version":1,"version":2')),
+    ),
+    "manifest with escapes": ("canonical", lambda: signed_bytes(manifest_bytes(manifest()).replace(b"sat-1", b"s\\u0061t-1"))),
+    "version as text": ("canonical", lambda: signed_bytes(canonical_json(VALUE | {"version": "2"}))),
+    "version beyond the range": ("out of range", lambda: signed_bytes(canonical_json(VALUE | {"version": 2**31}))),
+    "digest of another kind": ("sha256", lambda: signed_bytes(canonical_json(VALUE | {"base": "md5:0"}))),
+    # addressee, version, base
+    "another satellite": ("not to sat-1", lambda: bundle(manifest(satellites=("sat-2",)))),
+    "no satellite": ("nobody", lambda: bundle(manifest(satellites=()))),
+    "a satellite of nearly this name": ("not to sat-1", lambda: bundle(manifest(satellites=("SAT-1", "sat-1 ", "sat-11")))),
+    "another model": ("flies here", lambda: bundle(manifest(model="ships"))),
+    "the running version": ("not above", lambda: bundle(manifest(1))),
+    "another base": ("not the running model", lambda: bundle(manifest(base=digest_tensors(TARGET)))),
+    # payload against manifest
+    "another payload": ("digest differs", lambda: bundle(payload=PAYLOAD[:-1] + b"x")),
+    "longer payload": ("the manifest says", lambda: bundle(payload=PAYLOAD + b"x")),
+    "no bytes of payload": ("the manifest says", lambda: bundle(payload=b"")),
+    "length lies": ("the manifest says", lambda: bundle(manifest(payload_bytes=1 << 40))),
+    # payload, signed for
+    "payload is junk": ("magic", lambda: signed_payload(b"junk" * 10)),
+    "payload is a pickle": ("magic", lambda: signed_payload(pickle.dumps([1] * 100))),
+    "payload is safetensors": ("magic", lambda: signed_payload(save_weights(TARGET))),
+    "payload truncated": ("blocks end", lambda: signed_payload(PAYLOAD[:-5])),
+    "payload goes on": ("blocks end", lambda: signed_payload(PAYLOAD + bytes(5))),
+    "table bomb": ("unpack to 67108864 bytes", lambda: signed_payload(table_bomb())),
+    "symbol bomb": ("unpack to 67108864 bytes", lambda: signed_payload(block(quantised(zbomb(1 << 26))))),
+    "half bomb": ("unpack to 67108864 bytes", lambda: signed_payload(block(zbomb(1 << 26), "half"))),
+    "exact bomb": ("unpack to 67108864 bytes", lambda: signed_payload(block(zbomb(1 << 26), "exact"))),
+    "unknown tensor": ("not in the base", lambda: signed_payload(block(b"\0", name="extra"))),
+    "another shape": ("base is float32 (8, 16)", lambda: signed_payload(block(b"\0", shape=(16, 8)))),
+    "absurd shape": ("base is float32", lambda: signed_payload(block(b"\0", shape=(1 << 15, 1 << 16)))),
+    "unknown codec": ("not known on board", lambda: signed_payload(block(b"\0", "pickle"))),
+    "too few symbols": ("w: symbols", lambda: signed_payload(block(quantised(pack_section(bytes(127)))))),
+    "infinite step": ("w: a quantisation step", lambda: signed_payload(block(quantised(pack_section(bytes(128)), np.inf)))),
+    "absurd planes": ("planes", lambda: signed_payload(block(quantised(pack_section(bytes(128)), planes=200)))),
+    "oversized symbols": ("over the limit", lambda: signed_payload(block(quantised(pack_section(b"\xff" * 512), planes=4)))),
+    # result
+    "wrong result": ("result differs", lambda: signed_payload(PAYLOAD, TARGET)),
+    "nothing changes though a result is promised": ("result differs", lambda: signed_payload(make_delta(BASE, BASE))),
+    "part of the tensors": ("result differs", lambda: signed_payload(make_delta(BASE, {"b": TARGET["b"]}))),
+    "NaN weights": ("not finite", lambda: signed_payload(*exact("w", np.nan))),
+    "infinite weights": ("not finite", lambda: signed_payload(*exact("b", -np.inf))),
+}
+
+
+def lying_frame() -> bytes:
+    body = GOOD[:4] + struct.pack(">I", 1 << 31) + GOOD[8:-4]
+    return body + struct.pack(">I", zlib.crc32(body))
+
+
+def spaced_envelope() -> bytes:
+    value = json.loads(sign(manifest_bytes(manifest()), KEYS[:2]).to_bytes())
+    assert base64.b64decode(value["payload"]) == manifest_bytes(manifest())
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_bundle_is_refused_for_its_own_reason_and_changes_nothing(case):
+    why, make = BAD[case]
+    disk, store, updater = satellite()
+    before, operations = disk.contents(), disk.done
+    report = updater.receive(make(), NOW_S)
+    assert isinstance(report, ApplyReport), "it was taken"
+    assert report.outcome is ApplyOutcome.REFUSED
+    assert why in report.reason
+    assert report.active_digest == store.active().digest == digest_tensors(BASE)
+    assert (disk.contents(), disk.done) == (before, operations)
+    assert isinstance(updater.receive(GOOD, NOW_S), Staged)  # and the good one is still taken
+
+
+def test_there_are_enough_bad_ones():
+    assert len(BAD) >= 40
+    assert len({digest_bytes(make()) for _, make in BAD.values()}) == len(BAD)
+
+
+def test_the_version_is_reported_only_once_the_manifest_is_believed():
+    _, _, updater = satellite()
+    for case, version in (("unsigned", 0), ("wrong keys", 0), ("another base", 2), ("wrong result", 2)):
+        report = updater.receive(BAD[case][1](), NOW_S)
+        assert isinstance(report, ApplyReport)
+        assert report.version == version
+
+
+def test_replay_and_downgrade_are_refused_after_each_step():
+    disk, store, updater = satellite()
+    old, new = bundle(manifest(2)), bundle(manifest(5))
+    assert isinstance(updater.receive(new, NOW_S), Staged)
+    for stale in (old, new):
+        report = updater.receive(stale, NOW_S)
+        assert isinstance(report, ApplyReport)
+        assert "not above 5" in report.reason
+    updater.complete(True, {}, "ok", NOW_S)
+    before = disk.contents()
+    for stale in (old, new, bundle(manifest(6))):
+        report = updater.receive(stale, NOW_S)
+        assert isinstance(report, ApplyReport)
+    assert "not the running model" in report.reason
+    assert (disk.contents(), store.active().version) == (before, 5)
+
+
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_any_mutation_of_a_good_bundle_is_refused(data):
+    disk, _, updater = MUTATION_TARGET
+    before = disk.contents()
+    raw = bytearray(GOOD)
+    for _ in range(data.draw(st.integers(1, 3))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    if bytes(raw) == GOOD:
+        return
+    for damaged in (bytes(raw), GOOD[: data.draw(st.integers(0, len(GOOD) - 1))], data.draw(st.binary(max_size=60))):
+        report = updater.receive(damaged, NOW_S)
+        assert isinstance(report, ApplyReport)
+        assert report.outcome is ApplyOutcome.REFUSED
+    assert disk.contents() == before
+
+
+MUTATION_TARGET = satellite()
+
+
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_a_signed_but_mutated_payload_is_refused_by_its_result(data):
+    disk, _, updater = MUTATION_TARGET
+    before = disk.contents()
+    raw = bytearray(PAYLOAD)
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    report = updater.receive(signed_payload(bytes(raw)), NOW_S)
+    assert isinstance(report, ApplyReport)
+    assert disk.contents() == before
