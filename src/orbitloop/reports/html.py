@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 
@@ -44,6 +45,11 @@ def _environment() -> Environment:
     return environment
 
 
+def unbroken(words: str) -> str:
+    """Keep each number on one line with its unit."""
+    return re.sub(r"(?<=\d) (?=%|(?:[kMGTPE]?B|points?|d|h|min|s)\b)", "\N{NO-BREAK SPACE}", words)
+
+
 def content_policy(css: str) -> str:
     """Return the policy for a page whose only style sheet is `css`: no script, no request, pictures only from within."""
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
@@ -67,7 +73,7 @@ def render_html(report: MissionReport, pictures: Mapping[str, bytes]) -> str:
             digest=report.digest(),
             css=Markup(css),
             policy=content_policy(css),
-            summary=summary(report),
+            summary=unbroken(summary(report)),
             tiles=views.tiles(report),
             accuracy=views.accuracy_chart(report),
             domains=views.domain_rows(report),
@@ -75,6 +81,7 @@ def render_html(report: MissionReport, pictures: Mapping[str, bytes]) -> str:
             funnel=views.funnel_chart(report),
             passes=views.passes_chart(report),
             map=views.map_chart(report),
+            track_span_s=views.track_span_s(report),
             battery=views.battery_chart(report),
             cards=views.cards(report, pictures),
             colours=views.satellite_colours(report),

@@ -84,7 +84,8 @@ def tiles(report: MissionReport) -> list[Tile]:
     """Return the four headline figures."""
     accuracy, sizes = report.accuracy, report.bytes
     recovered = accuracy.gap_recovered
-    new_note = f"{gain(accuracy.new_gain)} points"
+    new_note = f"{gain(accuracy.new_gain)} points" if accuracy.new_gain is not None else "not measured yet"
+    old_note = f"{gain(accuracy.old_gain)} points" if accuracy.old_gain is not None else "not measured yet"
     if recovered is not None:
         new_note += f", {percent(recovered)} of the gap to full fine-tuning ({points(accuracy.new_ceiling)})"
     sent = "" if sizes.downlinked <= 0 else f", {times(sizes.captured / sizes.downlinked)} less"
@@ -95,15 +96,15 @@ def tiles(report: MissionReport) -> list[Tile]:
         Tile(
             f"New domains, {accuracy.metric}",
             points(accuracy.new_after),
-            points(accuracy.new_before),
+            _was(accuracy.new_before),
             new_note,
             _meter(recovered, "new"),
         ),
         Tile(
             f"Old domains, {accuracy.metric}",
             points(accuracy.old_after),
-            points(accuracy.old_before),
-            f"{gain(accuracy.old_gain)} points on what the base model knew",
+            _was(accuracy.old_before),
+            old_note + ", on what the base model knew",
             Markup(""),
         ),
         Tile(
@@ -123,6 +124,10 @@ def tiles(report: MissionReport) -> list[Tile]:
             _meter(report.update_share, "up"),
         ),
     ]
+
+
+def _was(value: float | None) -> str:
+    return points(value) if value is not None else ""
 
 
 def _meter(share: float | None, css: str) -> Markup:
@@ -261,19 +266,23 @@ def passes_chart(report: MissionReport) -> Markup:
     return Markup(gantt(spans, label=label, span_s=span_s(report)))
 
 
+def track_span_s(report: MissionReport) -> float:
+    """Return how much of the tracks the map shows: a day, shared by the satellites so that it stays legible; at least 2 h."""
+    return max(DAY_S / max(len(report.satellites), 1), 7200.0)
+
+
 def map_chart(report: MissionReport) -> Markup:
-    """Draw the last day of each satellite's ground track, its contacts bold, and the stations."""
+    """Draw the last hours of each satellite's ground track, its contacts bold, and the stations."""
     colours = satellite_colours(report)
     last = max((p.at_s for p in report.ground_track if math.isfinite(p.at_s)), default=0.0)
+    first = last - track_span_s(report)
     tracks = []
     for name in report.satellites:
-        way = sorted(
-            (p.at_s, p.lat_deg, p.lon_deg) for p in report.ground_track if p.satellite == name and p.at_s >= last - DAY_S
-        )
+        way = sorted((p.at_s, p.lat_deg, p.lon_deg) for p in report.ground_track if p.satellite == name and p.at_s >= first)
         contacts = tuple((p.aos_s, p.los_s) for p in report.passes if p.satellite == name)
         tracks.append(Track(name, tuple(way), colours[name], contacts))
     sites = [Site(s.name, s.lat_deg, s.lon_deg) for s in report.stations]
-    label = f"World map with the ground track of {len(tracks)} satellites over one day and {len(sites)} ground stations."
+    label = f"World map with the ground track of {len(tracks)} satellites and {len(sites)} ground stations."
     return Markup(world_map(tracks, sites, label=label))
 
 
