@@ -13,7 +13,8 @@ from cutting_disk import SURVIVAL, CuttingDisk, PowerCut
 
 from orbitloop.errors import ModelError, StateError, UpdateError
 from orbitloop.onboard.adapters.files import FileFlash
-from orbitloop.onboard.slots import TABLE_FILES, TRANSITIONS, Event, SlotState, SlotStore
+from orbitloop.onboard.slot_table import TRANSITIONS, Event, SlotState
+from orbitloop.onboard.slots import TABLE_FILES, SlotStore
 from orbitloop.onboard.weights import load_weights, save_weights
 from orbitloop.records.ids import digest_tensors
 

@@ -24,7 +24,8 @@ from orbitloop.delta.make import make_delta, reconstruct
 from orbitloop.delta.sections import pack_section
 from orbitloop.errors import StateError
 from orbitloop.onboard.adapters.files import FileFlash
-from orbitloop.onboard.slots import SlotState, SlotStore
+from orbitloop.onboard.slot_table import SlotState
+from orbitloop.onboard.slots import SlotStore
 from orbitloop.onboard.updates import Staged, Updater
 from orbitloop.onboard.weights import load_weights, save_weights
 from orbitloop.records.ids import canonical_json, digest_bytes, digest_tensors

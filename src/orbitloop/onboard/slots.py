@@ -1,20 +1,6 @@
-"""Two model slots, so that there is always one to fly: stage beside the running model, try, confirm or go back.
+"""Two model slots on a flash, so that there is always one to fly: stage beside the running model, try, confirm or go back.
 
-Theory. Each slot is one file (graph, weights, their digests, the manifest that brought them) and one row of a small table. One
-slot is active; the other is the spare, and every event happens to the spare:
-
-    spare       erase    stage    begin_trial  confirm        roll_back     reboot   damage
-    EMPTY       EMPTY    STAGED   -            -              -             =        EMPTY
-    STAGED      EMPTY    -        TRIAL        -              FAILED        =        EMPTY
-    TRIAL       -        -        -            CONFIRMED (*)  FAILED        FAILED   EMPTY
-    CONFIRMED   EMPTY    -        -            -              CONFIRMED (*) =        EMPTY
-    FAILED      EMPTY    -        -            -              -             =        EMPTY
-
-(*) spare and active change places; by `roll_back` the one that was active becomes FAILED. `-` is a StateError.
-
-Three invariants make every cut harmless. (1) The active slot is CONFIRMED, and its file is never written while it is active.
-(2) The table changes in one atomic write, before a file that it no longer needs goes, and after a file that it will need is
-there and read back. (3) Every slot's digest stands in the table, so that a file that is torn, flipped or another's is seen.
+States, events and invariants stand in `slot_table`; this module keeps them on flash, in the order that makes each cut harmless.
 
 The table is kept twice, `table-0` then `table-1`, each with its own digest; the higher sequence that is intact counts. Should
 both be lost, the older of two intact slots boots: a slot is only ever written beside a confirmed one with a lower version.
@@ -26,94 +12,30 @@ It leaves to `updates` whom to believe, and to the agent when to try. It keeps n
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any
 
 from orbitloop.errors import ModelError, StateError, UpdateError, WireError
 from orbitloop.onboard.flash import Flash
+from orbitloop.onboard.slot_table import (
+    NAMES,
+    Event,
+    SlotRow,
+    SlotState,
+    SlotTable,
+    brief,
+    move,
+    parse_table,
+    settle,
+    with_spare,
+    write_table,
+)
 from orbitloop.onboard.weights import load_weights
-from orbitloop.records.ids import canonical_json, digest_bytes, digest_tensors
+from orbitloop.records.ids import digest_bytes, digest_tensors
 from orbitloop.records.wire import MAX_RECORD_BYTES, pack, unpack
 
-SCHEMA = "orbitloop.slots/1"
 KIND = "slot"
-NAMES = ("a", "b")
 TABLE_FILES = ("table-0", "table-1")
 MAX_TABLE_BYTES = 1 << 16
-MAX_REASON_CHARACTERS = 300
-
-
-class SlotState(StrEnum):
-    """What a slot's content is worth."""
-
-    EMPTY = "empty"
-    """Nothing to rely on: never written, being written, erased, or damaged."""
-    STAGED = "staged"
-    """Whole and verified, not yet tried."""
-    TRIAL = "trial"
-    """Being tried on the canary; the active slot goes on detecting. A reboot in this state counts as a failure."""
-    CONFIRMED = "confirmed"
-    """May fly."""
-    FAILED = "failed"
-    """Tried and found worse or broken; kept until the next update needs the space."""
-
-
-class Event(StrEnum):
-    """What may happen to the spare slot."""
-
-    ERASE = "erase"
-    STAGE = "stage"
-    BEGIN_TRIAL = "begin_trial"
-    CONFIRM = "confirm"
-    ROLL_BACK = "roll_back"
-
-
-_S, _E = SlotState, Event
-TRANSITIONS: Mapping[tuple[SlotState, Event], SlotState] = {
-    (_S.EMPTY, _E.ERASE): _S.EMPTY,
-    (_S.STAGED, _E.ERASE): _S.EMPTY,
-    (_S.CONFIRMED, _E.ERASE): _S.EMPTY,
-    (_S.FAILED, _E.ERASE): _S.EMPTY,
-    (_S.EMPTY, _E.STAGE): _S.STAGED,
-    (_S.STAGED, _E.BEGIN_TRIAL): _S.TRIAL,
-    (_S.TRIAL, _E.CONFIRM): _S.CONFIRMED,
-    (_S.STAGED, _E.ROLL_BACK): _S.FAILED,
-    (_S.TRIAL, _E.ROLL_BACK): _S.FAILED,
-    (_S.CONFIRMED, _E.ROLL_BACK): _S.CONFIRMED,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class SlotRow:
-    """One slot in the table. `digest` names the weights (tensors), `record` the bytes of the slot's file."""
-
-    state: SlotState = SlotState.EMPTY
-    version: int = 0
-    digest: str = ""
-    record: str = ""
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SlotTable:
-    """All that is known of the slots: what a beacon and a report are made of."""
-
-    sequence: int
-    active: str
-    highest_version: int
-    confirmed_version: int
-    slots: dict[str, SlotRow]
-
-    @property
-    def spare(self) -> str:
-        return NAMES[1 - NAMES.index(self.active)]
-
-    @property
-    def spare_row(self) -> SlotRow:
-        return self.slots[self.spare]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +118,7 @@ class SlotStore:
         table = self.table()
         if version <= table.highest_version:
             raise UpdateError(f"version {version} is not above {table.highest_version}", where="slots")
-        _move(table, Event.ERASE)
+        move(table, Event.ERASE)
         try:
             if digest_tensors(load_weights(weights)) != digest:
                 raise UpdateError("weights are not those of the stated digest", where="slots")
@@ -204,40 +126,40 @@ class SlotStore:
             raise UpdateError(error.what, where="slots") from error
         running = self.active()  # the fallback is given up only while the running model is known to be whole
         record = _pack_slot(version, digest, running.graph, weights, manifest)
-        table = self._commit(_with_spare(table, SlotRow()))
+        table = self._commit(with_spare(table, SlotRow()))
         self._flash.delete(_file(table.spare))
         self._flash.write_atomic(_file(table.spare), record)
-        row = SlotRow(_move(table, Event.STAGE), version, digest, digest_bytes(record))
+        row = SlotRow(move(table, Event.STAGE), version, digest, digest_bytes(record))
         self._content(table.spare, row)
-        self._commit(replace(_with_spare(table, row), highest_version=version))
+        self._commit(replace(with_spare(table, row), highest_version=version))
         return self.staged()
 
     def begin_trial(self) -> SlotContent:
         """Mark the staged slot as being tried, before it is tried, so that a crash of the trial counts against it."""
         table = self.table()
-        row = replace(table.spare_row, state=_move(table, Event.BEGIN_TRIAL))
+        row = replace(table.spare_row, state=move(table, Event.BEGIN_TRIAL))
         content = self._content(table.spare, row)
-        self._commit(_with_spare(table, row))
+        self._commit(with_spare(table, row))
         return content
 
     def confirm(self) -> SlotContent:
         """Make the tried slot the active one; the one before becomes the fallback."""
         table = self.table()
-        row = replace(table.spare_row, state=_move(table, Event.CONFIRM))
+        row = replace(table.spare_row, state=move(table, Event.CONFIRM))
         self._content(table.spare, row)
-        self._commit(replace(_with_spare(table, row), active=table.spare, confirmed_version=row.version))
+        self._commit(replace(with_spare(table, row), active=table.spare, confirmed_version=row.version))
         return self.active()
 
     def roll_back(self, reason: str) -> SlotContent:
         """Give up the staged or tried slot; with neither, give up the active one for the confirmed spare."""
         table = self.table()
-        state = _move(table, Event.ROLL_BACK)
+        state = move(table, Event.ROLL_BACK)
         if state is SlotState.FAILED:
-            row = replace(table.spare_row, state=state, reason=_brief(reason))
-            self._commit(_with_spare(table, row))
+            row = replace(table.spare_row, state=state, reason=brief(reason))
+            self._commit(with_spare(table, row))
             return self.active()
         self._content(table.spare, table.spare_row)
-        given_up = replace(table.slots[table.active], state=SlotState.FAILED, reason=_brief(reason))
+        given_up = replace(table.slots[table.active], state=SlotState.FAILED, reason=brief(reason))
         slots = table.slots | {table.active: given_up}
         version = table.spare_row.version
         self._commit(replace(table, active=table.spare, confirmed_version=version, slots=slots))
@@ -255,9 +177,9 @@ class SlotStore:
             raise StateError("no model on flash", where="slots", remedy="install one with install_factory()")
         notes = [] if loaded else ["both copies of the table were lost; it was rebuilt from the slots"]
         contents = {name: self._intact(name, row) for name, row in table.slots.items()}
-        settled = _settle(table, {name for name, content in contents.items() if content is not None}, notes)
+        settled = settle(table, {name for name, content in contents.items() if content is not None}, notes)
         active = contents[settled.active]
-        if active is None:  # _settle makes only intact slots active
+        if active is None:  # settle makes only intact slots active
             raise StateError("the active slot is not intact", where="slots")
         if settled != table or not self._mirrored(table):
             self._commit(settled)
@@ -272,7 +194,7 @@ class SlotStore:
 
     def _copy(self, name: str) -> SlotTable | None:
         try:
-            return _parse_table(self._flash.read(name, max_bytes=MAX_TABLE_BYTES))
+            return parse_table(self._flash.read(name, max_bytes=MAX_TABLE_BYTES))
         except StateError:
             return None
 
@@ -282,7 +204,7 @@ class SlotStore:
     def _commit(self, table: SlotTable) -> SlotTable:
         """Write the next table. The first copy is the commit; the second only guards it against flipped bits."""
         following = replace(table, sequence=table.sequence + 1)
-        data = _write_table(following)
+        data = write_table(following)
         for name in TABLE_FILES:
             self._flash.write_atomic(name, data)
         return following
@@ -319,53 +241,8 @@ class SlotStore:
         return SlotTable(0, active, highest, lowest, dict.fromkeys(NAMES, SlotRow()) | rows | lost)
 
 
-def _settle(table: SlotTable, intact: set[str], notes: list[str]) -> SlotTable:
-    """Return the table as a boot must leave it; pure but for `notes`."""
-    slots = dict(table.slots)
-    for name, row in table.slots.items():
-        if row.state is not SlotState.EMPTY and name not in intact:
-            slots[name] = SlotRow(reason=f"content of version {row.version} was damaged")
-            notes.append(f"slot {name}: {slots[name].reason}")
-        elif row.state is SlotState.TRIAL:
-            slots[name] = replace(row, state=SlotState.FAILED, reason="trial was interrupted by a reboot")
-            notes.append(f"slot {name}: {slots[name].reason}")
-    if slots[table.active].state is SlotState.CONFIRMED:
-        return replace(table, slots=slots)
-    spare = slots[table.spare]
-    if spare.state not in (SlotState.CONFIRMED, SlotState.STAGED):
-        raise StateError(
-            f"no intact slot may fly: the active one is damaged and the other is {spare.state}",
-            where="slots",
-            remedy="install a full model with install_factory() on an emptied flash",
-        )
-    notes.append(f"slot {table.active} cannot fly, {table.spare} takes over ({spare.state})")
-    # A staged model is signed, gated and whole, and lacks only its canary: better than no model, and the last resort.
-    slots[table.spare] = replace(spare, state=SlotState.CONFIRMED)
-    return replace(table, active=table.spare, confirmed_version=spare.version, slots=slots)
-
-
-def _move(table: SlotTable, event: Event) -> SlotState:
-    """Return the spare's next state.
-
-    Raises:
-        StateError: the event cannot happen in its state.
-    """
-    state = TRANSITIONS.get((table.spare_row.state, event))
-    if state is None:
-        raise StateError(f"{event} cannot happen while the spare slot is {table.spare_row.state}", where="slots")
-    return state
-
-
-def _with_spare(table: SlotTable, row: SlotRow) -> SlotTable:
-    return replace(table, slots=table.slots | {table.spare: row})
-
-
 def _file(name: str) -> str:
     return f"slot-{name}"
-
-
-def _brief(reason: str) -> str:
-    return reason.encode("utf-8", "replace").decode()[:MAX_REASON_CHARACTERS]
 
 
 def _pack_slot(version: int, digest: str, graph: bytes, weights: bytes, manifest: bytes) -> bytes:
@@ -387,42 +264,3 @@ def _unpack_slot(name: str, data: bytes) -> SlotContent:
     if any(digests.get(part) != digest_bytes(blob) for part, blob in record.blobs.items()):
         raise StateError("slot's content differs from its own digests", where=f"slot {name}")
     return SlotContent(name, version, digest, *blobs)
-
-
-def _write_table(table: SlotTable) -> bytes:
-    body = canonical_json(
-        {
-            "schema": SCHEMA,
-            "sequence": table.sequence,
-            "active": table.active,
-            "highest_version": table.highest_version,
-            "confirmed_version": table.confirmed_version,
-            "slots": {n: {k: getattr(row, k) for k in SlotRow.__slots__} for n, row in table.slots.items()},
-        }
-    )
-    return digest_bytes(body).encode() + b"\n" + body
-
-
-def _parse_table(data: bytes) -> SlotTable:
-    """Read one copy.
-
-    Raises:
-        StateError: damaged or malformed.
-    """
-    digest, _, body = data.partition(b"\n")
-    if digest != digest_bytes(body).encode():
-        raise StateError("slot table is damaged", where="slots")
-    try:
-        value: Any = json.loads(body)
-        if value["schema"] != SCHEMA or value["active"] not in NAMES or set(value["slots"]) != set(NAMES):
-            raise StateError(f"slot table is not {SCHEMA}", where="slots")
-        rows = {
-            name: SlotRow(
-                SlotState(row["state"]), int(row["version"]), str(row["digest"]), str(row["record"]), str(row["reason"])
-            )
-            for name, row in value["slots"].items()
-        }
-        versions = int(value["highest_version"]), int(value["confirmed_version"])
-        return SlotTable(int(value["sequence"]), str(value["active"]), *versions, rows)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise StateError(f"slot table is malformed ({error})", where="slots") from error

@@ -23,7 +23,8 @@ from orbitloop.delta.apply import apply_delta
 from orbitloop.delta.bundle import check_payload, open_bundle, read_manifest
 from orbitloop.delta.codecs import BUILT_IN
 from orbitloop.errors import ModelError, StateError, UpdateError
-from orbitloop.onboard.slots import SlotContent, SlotState, SlotStore
+from orbitloop.onboard.slot_table import SlotState
+from orbitloop.onboard.slots import SlotContent, SlotStore
 from orbitloop.onboard.weights import load_weights, save_weights
 from orbitloop.plugins.kinds import DeltaCodec
 from orbitloop.records.ids import digest_tensors
