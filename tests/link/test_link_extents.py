@@ -21,7 +21,7 @@ def runs(bits: list[bool]) -> list[list[int]]:
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.booleans(), RANGES), max_size=25), RANGES)
 def test_it_does_what_a_bitmap_does(steps, probe):
     extents, bits = Extents(), [False] * SIZE

@@ -53,14 +53,14 @@ def valid_pdus(draw):
     return pdu.Close(ids), pdu.encode_close(ids)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(valid_pdus())
 def test_round_trip(pair):
     record, data = pair
     assert pdu.parse(data) == record
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(valid_pdus(), st.data())
 def test_any_flipped_byte_is_detected(pair, data):
     _, good = pair
@@ -70,7 +70,7 @@ def test_any_flipped_byte_is_detected(pair, data):
         pdu.parse(good[:at] + bytes([good[at] ^ flip]) + good[at + 1 :])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(valid_pdus(), st.data())
 def test_truncated_or_trailing_bytes_are_refused(pair, data):
     _, good = pair
@@ -80,7 +80,7 @@ def test_truncated_or_trailing_bytes_are_refused(pair, data):
             pdu.parse(bad)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.integers(0, 6), st.binary(max_size=120), st.sampled_from([0, 1, 1, 1, 2]))
 def test_any_bytes_parse_or_raise_link_error(kind, payload, version):
     for data in (payload, framed(kind, payload, version)):  # bare, and with a CRC that lets it through to the layout
@@ -145,7 +145,7 @@ def test_an_id_is_the_digests_head_and_the_overhead_is_what_it_says():
     assert len(pdu.encode_file_data(sha256[:16], 0, 100, b"x" * 100)) == 100 + pdu.FILE_DATA_OVERHEAD_BYTES
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(RANGES, st.integers(67, 400), st.integers(0, 50))
 def test_split_entries_fit_and_together_say_the_same(received, max_bytes, tail):
     total = received.end + tail

@@ -162,6 +162,38 @@ def test_an_item_of_which_all_was_lost_is_announced_again_and_repaired_in_the_sa
     assert received(deliver(a.transmit(1 << 20, 0.0), b))[0].payload == payload(1000)
 
 
+def test_without_any_report_the_sender_asks_once_per_window_and_repeats_nothing():
+    a = Endpoint({}, SMALL)
+    a.offer("sample", payload(1000), priority=5, now_s=0.0)
+    announce, *_ = a.transmit(1 << 20, 0.0)
+    for now_s in (1.0, 2.0):
+        a.open_window(now_s)
+        assert a.transmit(1 << 20, now_s) == [announce]
+        assert a.transmit(1 << 20, now_s) == []
+
+
+def test_what_is_complete_is_reported_in_each_window_until_it_is_closed():
+    a, b = Endpoint({}, SMALL), Endpoint({}, SMALL)
+    a.offer("sample", payload(1000), priority=5, now_s=0.0)
+    deliver(a.transmit(1 << 20, 0.0), b)
+    b.report(0.0)  # lost at LOS
+    b.open_window(1.0)
+    assert len(deliver(b.report(1.0), a)) == 1
+    a.transmit(1 << 20, 1.0)  # the close is lost
+    b.open_window(2.0)
+    assert deliver(b.report(2.0), a) == []
+    deliver(a.transmit(1 << 20, 2.0), b)
+    b.open_window(3.0)
+    assert b.report(3.0) == [pdu.encode_report([])]
+
+
+def test_a_reboot_before_the_report_forgets_nothing():
+    a, b = Endpoint({}, SMALL), Endpoint({}, SMALL)
+    a.offer("sample", payload(1000), priority=5, now_s=0.0)
+    deliver(a.transmit(700, 0.0), b)
+    assert reboot(b).report(0.0) == b.report(0.0) != [pdu.encode_report([])]
+
+
 def test_data_before_its_announce_is_kept():
     a, b = Endpoint({}, SMALL), Endpoint({}, SMALL)
     a.offer("sample", payload(1000), priority=5, now_s=0.0)
@@ -289,7 +321,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.data(), JSON)
 def test_a_damaged_state_loads_or_raises_state_error(data, junk):
     a, b = Endpoint({}, SMALL), Endpoint({}, SMALL)
@@ -376,7 +408,7 @@ class Chaos:
         raise AssertionError("did not come to an end")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.integers(0, 1 << 32), st.sampled_from([0.0, 0.05, 0.3, 0.7]), st.integers(0, 120))
 def test_every_payload_arrives_exactly_once_whatever_the_channel_does(seed, loss, steps):
     chaos = Chaos(seed, loss)
@@ -390,7 +422,7 @@ def test_every_payload_arrives_exactly_once_whatever_the_channel_does(seed, loss
         assert chaos.ends[end]._blobs == {}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.integers(0, 1 << 32), st.sampled_from([0.0, 0.02, 0.3]), st.integers(400, 4000))
 def test_resent_bytes_never_exceed_lost_bytes(seed, loss, budget):
     """Windows that close in mid-file, lost reports and reboots cost no repetition: only lost data goes twice."""
@@ -416,7 +448,7 @@ def test_resent_bytes_never_exceed_lost_bytes(seed, loss, budget):
     assert a.accounts["sample"].resent_bytes <= lost_bytes
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(0, 1 << 32))
 def test_a_reboot_changes_no_byte_of_what_follows(seed):
     """The runner's digest depends on it: a resumed mission sends the same PDUs as one that was never stopped."""

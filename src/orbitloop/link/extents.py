@@ -116,7 +116,7 @@ class Extents:
 
     def is_complete(self, total_bytes: int) -> bool:
         """Say whether [0, total_bytes) is covered; nothing is always covered."""
-        return total_bytes == 0 or (len(self._starts) == 1 and self._starts[0] == 0 and self._ends[0] >= total_bytes)
+        return total_bytes == 0 or (bool(self._starts) and self._starts[0] == 0 and self._ends[0] >= total_bytes)
 
     def first(self, max_bytes: int) -> tuple[int, int]:
         """Return the lowest covered range, cut to `max_bytes`; (0, 0) when empty."""
