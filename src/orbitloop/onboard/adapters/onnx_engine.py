@@ -81,15 +81,24 @@ class OnnxEngine:
 
     def infer(self, tiles: npt.NDArray[np.uint8]) -> list[Prediction]:
         image = to_input(tiles, self._metadata.preprocessing.tile_px)
-        if not len(image):
-            return []
+        return to_predictions(*self._run(image), self._metadata) if len(image) else []
+
+    def rows(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return the decoded output before any threshold, (B, A, 5 + C): what a parity check compares.
+
+        Raises:
+            ModelError: as `infer`.
+        """
+        return self._run(to_input(tiles, self._metadata.preprocessing.tile_px))[0]
+
+    def _run(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         try:
             pred, embedding = self._session.run(["pred", "embedding"], {"image": image})
         except Exception as error:  # see __init__
             raise ModelError(f"the runtime fails ({_brief(error)})", where=self._where) from error
         if len(pred) != len(image):
             raise ModelError(f"{len(pred)} predictions for {len(image)} tiles", where=self._where)
-        return to_predictions(pred, embedding, self._metadata)
+        return pred, embedding
 
 
 def _brief(error: Exception) -> str:

@@ -1,0 +1,339 @@
+"""Train a chosen set of tensors of YOLOv3-tiny, resumable to the bit.
+
+Every step draws its batch from `(seed, step)` alone, so a training that was killed and resumed from a checkpoint ends with the
+same weights. Below the lowest layer that trains nothing changes: its features are computed once, for a pool of augmented
+views, and kept in bf16. Convolutions run in bf16 with channels last; weights, moments and the average stay float32.
+
+The returned weights are an exponential average over the steps (EMA), as small YOLOs are deployed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from orbitloop.errors import TrainingError
+from orbitloop.ground.adapters.loss import DetectionLoss
+from orbitloop.ground.adapters.network import Weights, YoloV3Tiny
+from orbitloop.ground.topology import STRIDES, layer_of
+from orbitloop.ground.views import Augmentation, draw_view
+from orbitloop.records.label import Boxes, LabelledImage
+
+Progress = Callable[[int, int, float], None]
+"""Called with (steps done, steps in all, loss)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """What one training does. `replay_share` of each batch comes from the old pictures; `views` are cached per new picture."""
+
+    trainable: tuple[str, ...]
+    steps: int
+    batch: int = 16
+    learning_rate: float = 1e-3
+    replay_share: float = 0.5
+    views: int = 6
+    seed: int = 0
+    weight_decay: float = 5e-4
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """`weights` are the averaged ones; `loss_first` and `loss_last` are means over the first and last tenth of the steps."""
+
+    weights: Weights
+    steps: int
+    loss_first: float
+    loss_last: float
+    trained_parameters: int
+
+
+class TorchTrainer:
+    """Trains one architecture (width, classes, anchors) at one tile size.
+
+    Args:
+        width: YOLOv3-tiny's width factor.
+        classes: how many.
+        anchors_px: per stride (32, 16), three (w, h) each.
+        tile_px: side of the square that the network sees.
+        threads: for the CPU; more threads than cores make small trainings many times slower.
+        checkpoint_dir: where a training keeps its state while it runs; None keeps none.
+    """
+
+    def __init__(
+        self,
+        width: float,
+        classes: int,
+        anchors_px: tuple[tuple[tuple[float, float], ...], ...],
+        tile_px: int,
+        *,
+        threads: int = 2,
+        checkpoint_dir: Path | None = None,
+    ) -> None:
+        self.width, self.classes, self.tile_px = width, classes, tile_px
+        self.loss = DetectionLoss(anchors_px, STRIDES, classes)
+        self.checkpoint_dir = checkpoint_dir
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+    def train(
+        self,
+        weights: Weights,
+        new: Sequence[LabelledImage],
+        plan: TrainingPlan,
+        *,
+        old: Sequence[LabelledImage] = (),
+        progress: Progress | None = None,
+        key: str = "training",
+    ) -> TrainingResult:
+        """Train `plan.trainable` on the new pictures and a replay of old ones.
+
+        Args:
+            weights: where to start.
+            new: what to learn; pictures of any size at least as wide as they were tiled for.
+            plan: what trains, for how long.
+            old: replayed pictures; empty means no replay.
+            progress: called about twice a second.
+            key: names the checkpoint.
+
+        Raises:
+            TrainingError: nothing to train on, or the loss became infinite.
+        """
+        if not new:
+            raise TrainingError("no labelled picture to train on", remedy="send more samples down, or lower trigger.minSamples")
+        network = YoloV3Tiny(self.width, self.classes)
+        network.load_weights(weights)
+        network.set_trainable(plan.trainable)
+        network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        run = _Run(self, network, plan, new, old, key)
+        return run.go(progress)
+
+
+class _Run:
+    """One training under way: the network, its optimiser, its average, its batches, its checkpoint."""
+
+    def __init__(
+        self,
+        trainer: TorchTrainer,
+        network: YoloV3Tiny,
+        plan: TrainingPlan,
+        new: Sequence[LabelledImage],
+        old: Sequence[LabelledImage],
+        key: str,
+    ) -> None:
+        self.trainer, self.network, self.plan, self.key = trainer, network, plan, key
+        self.new, self.old = list(new), list(old)
+        self.live = {n: t for n, t in network.named_weights().items() if n in set(plan.trainable)}
+        learned = {n: t for n, t in self.live.items() if not n.endswith((".mean", ".var"))}
+        decayed = [t for n, t in learned.items() if n.startswith("conv") and n.endswith(".weight")]
+        plain = [t for n, t in learned.items() if not (n.startswith("conv") and n.endswith(".weight"))]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=plan.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        self.learned = learned
+        self.average = {n: t.detach().clone() for n, t in self.live.items()}
+        self.losses: list[float] = []
+        self.start = min((layer_of(n) for n in plan.trainable), default=0)
+        self.pool: _FeaturePool | None = None
+
+    def go(self, progress: Progress | None) -> TrainingResult:
+        done = self._restore()
+        if self.start > 0 and done < self.plan.steps:
+            self.pool = _FeaturePool.build(self)
+        told = saved = time.monotonic()
+        for step in range(done, self.plan.steps):
+            loss = self._step(step)
+            if not math.isfinite(loss):
+                raise TrainingError(f"loss became {loss} at step {step}", remedy="lower training.learningRate")
+            self.losses.append(loss)
+            now = time.monotonic()
+            if progress and (now - told > 0.5 or step + 1 == self.plan.steps):
+                progress(step + 1, self.plan.steps, float(np.mean(self.losses[-20:])))
+                told = now
+            if now - saved > 30:
+                self._save(step + 1)
+                saved = time.monotonic()
+        final = dict(self.network.export_weights())
+        final.update({n: t.to("cpu", torch.float32, copy=True).contiguous().numpy() for n, t in self.average.items()})
+        self._forget()
+        tenth = max(1, self.plan.steps // 10)
+        return TrainingResult(
+            final,
+            self.plan.steps,
+            float(np.mean(self.losses[:tenth])),
+            float(np.mean(self.losses[-tenth:])),
+            sum(t.numel() for t in self.learned.values()),
+        )
+
+    def _step(self, step: int) -> float:
+        rate = self.plan.learning_rate * _schedule(step, self.plan.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        rng = np.random.default_rng([self.plan.seed, 1, step])
+        if self.pool is not None:
+            kept, targets = self.pool.batch(rng, self.plan.batch)
+        else:
+            pixels, targets = self.views(self.draw(rng, self.plan.batch), rng)
+            kept = {-1: pixels}
+        with torch.autocast(self.trainer.device.type, torch.bfloat16):
+            maps = self.network.tail(kept, self.start)
+        loss: Tensor = self.trainer.loss(maps, targets)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(list(self.learned.values()), 10.0)
+        self.optimiser.step()
+        self._follow(step)
+        return float(loss.detach())
+
+    def _follow(self, step: int) -> None:
+        """Move the average: slow at the end, fast at the beginning, when the weights still run ahead of it."""
+        decay = min(0.998, (1 + step) / (10 + step), 1 - 4 / max(8, self.plan.steps))
+        with torch.no_grad():
+            for name, tensor in self.live.items():
+                self.average[name].lerp_(tensor.detach(), 1 - decay)
+
+    def draw(self, rng: np.random.Generator, count: int) -> list[tuple[bool, int]]:
+        """Draw (is it new, index) for a batch; large pictures are drawn more often, by their area."""
+        replayed = round(count * self.plan.replay_share) if self.old else 0
+        picks: list[tuple[bool, int]] = []
+        for fresh, images, n in ((True, self.new, count - replayed), (False, self.old, replayed)):
+            if n:
+                area = np.array([i.pixels.shape[0] * i.pixels.shape[1] for i in images], np.float64)
+                picks += [(fresh, int(i)) for i in rng.choice(len(images), size=n, p=area / area.sum())]
+        return picks
+
+    def views(self, picks: Iterable[tuple[bool, int]], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Draw one view per pick: images (B, 3, S, S) float in 0..1, targets (T, 6)."""
+        pictures: list[npt.NDArray[np.uint8]] = []
+        rows: list[npt.NDArray[np.float32]] = []
+        for position, (fresh, index) in enumerate(picks):
+            images = self.new if fresh else self.old
+            pixels, boxes = draw_view(images, index, self.trainer.tile_px, self.plan.augmentation, rng)
+            pictures.append(pixels)
+            rows.append(_targets(position, boxes))
+        batch = torch.from_numpy(np.stack(pictures)).to(self.trainer.device).permute(0, 3, 1, 2).float().div_(255)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        return batch, torch.from_numpy(np.concatenate(rows)).to(self.trainer.device)
+
+    def _path(self) -> Path | None:
+        folder = self.trainer.checkpoint_dir
+        return folder / f"{self.key}.safetensors" if folder else None
+
+    def _identity(self) -> str:
+        about = {**asdict(self.plan), "new": [i.image_id for i in self.new], "old": [i.image_id for i in self.old]}
+        return json.dumps(about, sort_keys=True, default=str)
+
+    def _save(self, step: int) -> None:
+        path = self._path()
+        if path is None:
+            return
+        tensors = {f"live/{n}": t for n, t in self.live.items()} | {f"average/{n}": t for n, t in self.average.items()}
+        for name, tensor in self.learned.items():
+            state = self.optimiser.state[tensor]
+            tensors |= {f"{part}/{name}": state[part] for part in ("exp_avg", "exp_avg_sq")}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        spare = path.with_suffix(".tmp")
+        plain = {n: t.detach().contiguous().clone() for n, t in tensors.items()}
+        save_file(plain, spare, {"step": str(step), "losses": json.dumps(self.losses), "identity": self._identity()})
+        spare.replace(path)
+
+    def _restore(self) -> int:
+        path = self._path()
+        if path is None or not path.exists():
+            return 0
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+        if about.get("identity") != self._identity():
+            return 0
+        tensors = load_file(path)
+        step = int(about["step"])
+        self.losses = [float(v) for v in json.loads(about["losses"])]
+        with torch.no_grad():
+            for name, tensor in self.live.items():
+                tensor.copy_(tensors[f"live/{name}"])
+                self.average[name].copy_(tensors[f"average/{name}"])
+        for name, tensor in self.learned.items():
+            self.optimiser.state[tensor] = {
+                "step": torch.tensor(float(step)),
+                "exp_avg": tensors[f"exp_avg/{name}"].to(self.trainer.device, memory_format=torch.preserve_format),
+                "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(self.trainer.device, memory_format=torch.preserve_format),
+            }
+        return step
+
+    def _forget(self) -> None:
+        path = self._path()
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+
+class _FeaturePool:
+    """Features of a pool of views below the lowest layer that trains: (N, C, h, w) bf16 per layer that is read above."""
+
+    def __init__(self, kept: dict[int, Tensor], targets: list[Tensor], fresh: npt.NDArray[np.bool_], replay_share: float) -> None:
+        self.kept, self.targets, self.replay_share = kept, targets, replay_share
+        self.fresh, self.old = np.flatnonzero(fresh), np.flatnonzero(~fresh)
+
+    @classmethod
+    def build(cls, run: _Run) -> _FeaturePool:
+        plan = run.plan
+        rng = np.random.default_rng([plan.seed, 2])
+        count = min(plan.views * len(run.new), plan.steps * plan.batch)
+        old_count = round(count * plan.replay_share / max(1e-9, 1 - plan.replay_share)) if run.old else 0
+        picks = [(True, i % len(run.new)) for i in range(count)]
+        picks += [(False, int(i)) for i in rng.integers(max(1, len(run.old)), size=old_count)]
+        parts: list[dict[int, Tensor]] = []
+        targets: list[Tensor] = []
+        with torch.no_grad(), torch.autocast(run.trainer.device.type, torch.bfloat16):
+            for first in range(0, len(picks), plan.batch):
+                pixels, rows = run.views(picks[first : first + plan.batch], rng)
+                part = run.network.features(pixels, run.start)
+                parts.append({layer: t.to(torch.bfloat16) for layer, t in part.items()})
+                targets += [rows[rows[:, 0] == k] for k in range(len(pixels))]
+        kept = {layer: torch.cat([p[layer] for p in parts]) for layer in parts[0]}
+        return cls(kept, targets, np.array([fresh for fresh, _ in picks]), plan.replay_share if run.old else 0.0)
+
+    def batch(self, rng: np.random.Generator, count: int) -> tuple[dict[int, Tensor], Tensor]:
+        replayed = round(count * self.replay_share) if len(self.old) else 0
+        picks = rng.choice(self.fresh, size=count - replayed, replace=len(self.fresh) < count - replayed)
+        if replayed:
+            picks = np.concatenate([picks, rng.choice(self.old, size=replayed, replace=len(self.old) < replayed)])
+        index = torch.from_numpy(picks.astype(np.int64))
+        kept = {layer: t[index].contiguous(memory_format=torch.channels_last) for layer, t in self.kept.items()}
+        rows = []
+        for position, pick in enumerate(picks):
+            row = self.targets[int(pick)].clone()
+            row[:, 0] = position
+            rows.append(row)
+        return kept, torch.cat(rows)
+
+
+def _targets(position: int, boxes: Boxes) -> npt.NDArray[np.float32]:
+    low, high = boxes.xyxy_px[:, :2], boxes.xyxy_px[:, 2:]
+    size = high - low
+    rows = np.concatenate([np.full((len(boxes), 1), position), boxes.classes[:, None], (low + high) / 2, size], axis=1)
+    return rows[(size > 2).all(axis=1)].astype(np.float32)
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Linear warm-up over 5 % of the steps (at most 100), then a cosine down to 2 %."""
+    warm = max(1, min(100, steps // 20))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))

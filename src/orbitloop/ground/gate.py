@@ -1,0 +1,99 @@
+"""The gate: may the candidate fly? A comparison of candidate and champion on frozen sets, with reasons for a person.
+
+What is judged is what would fly: the weights that the satellite will have after decoding the update, run through the on-board
+pipeline. The frozen sets are not what the report measures on: old domains have scenes set aside at the start, new domains a
+share of the downlinked scenes that never trains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from orbitloop.ground.metrics import Accuracy
+from orbitloop.records.ids import digest_bytes
+from orbitloop.records.label import LabelledImage
+from orbitloop.records.verdict import GateVerdict
+
+Weights = Mapping[str, npt.NDArray[np.float32]]
+Evaluate = Callable[[Weights, Sequence[LabelledImage]], Accuracy]
+
+
+@dataclass(frozen=True, slots=True)
+class GateRule:
+    """AP50 as fractions: the new domains must gain at least `min_gain`, the old ones lose at most `max_loss`.
+
+    With fewer than `min_objects` objects in the new set there is no evidence, and the gate stays shut.
+    """
+
+    min_gain: float = 0.005
+    max_loss: float = 0.01
+    min_objects: int = 10
+
+
+def judge(
+    champion: Weights,
+    candidate: Weights,
+    new: Sequence[LabelledImage],
+    old: Sequence[LabelledImage],
+    rule: GateRule,
+    evaluate: Evaluate,
+) -> GateVerdict:
+    """Compare candidate and champion on the frozen sets.
+
+    Args:
+        champion, candidate: all weights by name.
+        new: frozen pictures of the domains that the satellite meets now.
+        old: frozen pictures of the domains that the base model knows; empty means that nothing old can be lost.
+        rule: the thresholds.
+        evaluate: weights and pictures -> accuracy, by the pipeline that flies.
+    """
+    objects = sum(len(image.boxes) for image in new)
+    if objects < rule.min_objects:
+        why = f"no evidence: {objects} labelled objects in the frozen new set, {rule.min_objects} are needed"
+        return GateVerdict(False, (why,), {})
+    scores = {
+        name: {"champion": evaluate(champion, images), "candidate": evaluate(candidate, images)}
+        for name, images in (("new", new), ("old", old))
+        if any(len(image.boxes) for image in images)
+    }
+    metrics = {f"{name}_{m}": {k: _value(a, m) for k, a in pair.items()} for name, pair in scores.items() for m in ("ap50", "ap")}
+    gain = _difference(metrics["new_ap50"])
+    passed, reasons = gain >= rule.min_gain, [_say("new domains", metrics["new_ap50"], "needs at least", rule.min_gain)]
+    if "old_ap50" in metrics:
+        loss = -_difference(metrics["old_ap50"])
+        passed = passed and loss <= rule.max_loss
+        reasons.append(_say("old domains", metrics["old_ap50"], "may lose at most", rule.max_loss))
+    if any(math.isnan(v) for pair in metrics.values() for v in pair.values()):
+        passed = False
+        reasons.append("an accuracy could not be computed")
+    return GateVerdict(bool(passed), tuple(reasons), metrics)
+
+
+def _value(accuracy: Accuracy, measure: str) -> float:
+    return round(float(getattr(accuracy, measure)), 6)
+
+
+def _difference(pair: dict[str, float]) -> float:
+    return pair["candidate"] - pair["champion"]
+
+
+def _say(what: str, pair: dict[str, float], rule: str, limit: float) -> str:
+    change = 100 * _difference(pair)
+    return (
+        f"{what}: AP50 {100 * pair['champion']:.1f} -> {100 * pair['candidate']:.1f} ({change:+.1f} points; {rule} {100 * limit:.1f})"
+    )
+
+
+def is_gate_scene(scene_id: str, share: float, seed: int) -> bool:
+    """Say whether a downlinked scene belongs to the frozen new set: decided per scene by its name, once and for all.
+
+    The share of scenes is exact in expectation only; a scene never changes sides, so nothing leaks over rounds.
+    """
+    draw = int(digest_bytes(f"gate|{seed}|{scene_id}".encode())[7:15], 16) / 0xFFFFFFFF
+    return draw < share
+

@@ -1,0 +1,75 @@
+"""From a trained candidate to a signed bundle: code the change, judge what the code yields, sign.
+
+The order matters. The update is coded first and decoded again, and it is the decoded model that goes through the gate: what
+was judged is, to the bit, what will fly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from orbitloop.delta.apply import apply_delta
+from orbitloop.delta.bundle import manifest_bytes, pack_bundle
+from orbitloop.delta.make import make_delta
+from orbitloop.plugins.kinds import DeltaCodec
+from orbitloop.records.ids import digest_bytes, digest_tensors
+from orbitloop.records.update import CanaryCase, UpdateManifest
+from orbitloop.records.verdict import GateVerdict
+from orbitloop.trust.envelope import sign
+from orbitloop.trust.keys import SigningKey
+
+Array = npt.NDArray[np.float32]
+Weights = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedUpdate:
+    """A coded change and the weights that it yields."""
+
+    payload: bytes
+    result: dict[str, Array]
+    base_digest: str
+    result_digest: str
+
+
+def code_update(base: Weights, candidate: Weights, codec: DeltaCodec, small: DeltaCodec) -> CodedUpdate:
+    """Code `candidate` against `base` and decode it again.
+
+    Args:
+        base: what the satellites hold.
+        candidate: what training gave.
+        codec: for tensors of two and more dimensions.
+        small: for vectors (batch-norm, biases), where a step per channel would cost more than the values.
+    """
+    payload = make_delta(base, candidate, codec_for=lambda _, tensor: codec if tensor.ndim > 1 else small)
+    result = apply_delta(base, payload)
+    return CodedUpdate(payload, result, digest_tensors(base), digest_tensors(result))
+
+
+def sign_bundle(
+    update: CodedUpdate,
+    *,
+    version: int,
+    model: str,
+    satellites: Sequence[str],
+    verdict: GateVerdict,
+    canary: Sequence[CanaryCase],
+    keys: Sequence[SigningKey],
+) -> tuple[UpdateManifest, bytes]:
+    """Return the manifest and the bundle that goes up. The gate's evidence is part of what is signed."""
+    manifest = UpdateManifest(
+        version=version,
+        model=model,
+        base=update.base_digest,
+        result=update.result_digest,
+        payload_digest=digest_bytes(update.payload),
+        payload_bytes=len(update.payload),
+        satellites=tuple(satellites),
+        gate=verdict.to_json(),
+        canary=tuple(canary),
+    )
+    return manifest, pack_bundle(sign(manifest_bytes(manifest), keys).to_bytes(), update.payload)

@@ -1,0 +1,215 @@
+"""The satellites of a mission: orbit, contacts, eclipses, battery, and the on-board agent over a simulated flash.
+
+A composition root of the simulator: here the agent meets its adapters, the same agent that a real satellite runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from orbitloop.clock import parse_utc_s
+from orbitloop.link.session import Endpoint
+from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
+from orbitloop.onboard.agent import Agent, AgentSettings
+from orbitloop.onboard.power import PowerGuard
+from orbitloop.onboard.slots import SlotStore
+from orbitloop.onboard.storage import Storage
+from orbitloop.onboard.updates import Updater
+from orbitloop.onboard.weights import save_weights
+from orbitloop.orbit.elements import Elements, from_orbit, parse_omm, parse_tle, sun_synchronous_inclination_deg
+from orbitloop.orbit.energy import PowerModel, advance_battery, overlap_s
+from orbitloop.orbit.link_budget import LinkRates
+from orbitloop.orbit.passes import Station
+from orbitloop.orbit.plan import contact_plan
+from orbitloop.orbit.sun import eclipse_intervals
+from orbitloop.plugins.registry import Registry
+from orbitloop.records.contact import ContactPlan
+from orbitloop.resources.fleet import ElementsOrbit, OmmOrbit, Satellite, TleOrbit
+from orbitloop.resources.mission import MissionPlan
+from orbitloop.sim.flash import MemoryFlash
+from orbitloop.sim.training import TrainedModel
+from orbitloop.trust.keys import TrustedKeys
+
+_BATTERY_STEP_S = 600.0
+
+
+@dataclass(slots=True)
+class SimulatedSatellite:
+    """One satellite and its surroundings. `blobs` and `flash` hold all bytes that a saved run must bring back."""
+
+    name: str
+    spec: Satellite
+    elements: Elements
+    eclipses: list[tuple[float, float]]
+    power: PowerModel
+    flash: MemoryFlash
+    sample_blobs: dict[str, bytes]
+    space_blobs: dict[str, bytes]
+    ground_blobs: dict[str, bytes]
+    agent: Agent
+    ground: Endpoint
+    battery_wh: float
+    battery_at_s: float
+    captured: int = 0
+    held_digest: str = ""
+    heard_version: int = 0
+    heard_reports: set[int] = field(default_factory=set)
+
+    def advance(self, to_s: float, *, compute_j: float = 0.0, transmit_s: float = 0.0) -> None:
+        """Move the battery to `to_s` in short steps; the load falls into the last one."""
+        while to_s - self.battery_at_s > _BATTERY_STEP_S:
+            self._step(self.battery_at_s + _BATTERY_STEP_S, 0.0, 0.0)
+        compute_s = compute_j / self.power.compute_w if self.power.compute_w > 0 else 0.0
+        self._step(max(to_s, self.battery_at_s), compute_s, transmit_s)
+
+    def _step(self, to_s: float, compute_s: float, transmit_s: float) -> None:
+        dark_s = overlap_s(self.eclipses, self.battery_at_s, to_s)
+        sunlit_s = to_s - self.battery_at_s - dark_s
+        self.battery_wh = advance_battery(self.power, self.battery_wh, self.battery_at_s, to_s, sunlit_s, compute_s, transmit_s)
+        self.battery_at_s = to_s
+
+
+def elements_of(name: str, spec: Satellite, start_s: float) -> Elements:
+    """Return a satellite's elements from whichever form its manifest gives.
+
+    Raises:
+        ElementsError: TLE or OMM is malformed, or the orbit cannot be.
+    """
+    orbit = spec.spec.orbit
+    if isinstance(orbit, TleOrbit):
+        return parse_tle(*orbit.tle, name=name, where=f"Satellite {name}")
+    if isinstance(orbit, OmmOrbit):
+        return parse_omm(orbit.omm, where=f"Satellite {name}")
+    assert isinstance(orbit, ElementsOrbit)
+    inclination = orbit.inclination_deg
+    if inclination is None:
+        inclination = sun_synchronous_inclination_deg(orbit.altitude_km)
+    return from_orbit(
+        name,
+        parse_utc_s(orbit.epoch) if orbit.epoch else start_s,
+        orbit.altitude_km,
+        inclination,
+        raan_deg=orbit.raan_deg,
+        ltan_h=orbit.ltan_hours,
+        mean_anomaly_deg=orbit.mean_anomaly_deg,
+    )
+
+
+def contacts(plan: MissionPlan) -> ContactPlan:
+    """Return all contact windows of a mission, with the bytes that each is worth.
+
+    Raises:
+        ElementsError: an orbit is malformed or decays within the mission.
+    """
+    stations = [
+        Station(n, s.spec.latitude_deg, s.spec.longitude_deg, s.spec.altitude_m, s.spec.min_elevation_deg)
+        for n, s in plan.stations.items()
+    ]
+    elements = {n: elements_of(n, s, plan.start_s) for n, s in plan.satellites.items()}
+    rates = {
+        n: LinkRates(s.spec.link.downlink_bps, s.spec.link.uplink_bps, s.spec.link.by_elevation) for n, s in plan.satellites.items()
+    }
+    guard_s = max((s.spec.link.guard_s for s in plan.satellites.values()), default=5.0)
+    return contact_plan(elements, stations, rates, plan.start_s, plan.end_s, guard_s)
+
+
+def build_satellite(
+    plan: MissionPlan,
+    name: str,
+    model: TrainedModel,
+    trusted: TrustedKeys,
+    registry: Registry,
+    saved: Mapping[str, Any] | None,
+    blobs: Mapping[str, dict[str, bytes]] | None,
+) -> SimulatedSatellite:
+    """Wire one satellite, new with its factory model or as a saved run left it.
+
+    Raises:
+        PluginError: the mission names a miner or selector that there is not.
+        StateError: the saved state is malformed.
+    """
+    spec, job = plan.satellites[name], plan.job.spec
+    kept = blobs or {}
+    flash = MemoryFlash(dict(kept.get("flash", {})))
+    samples, space, ground = (dict(kept.get(k, {})) for k in ("samples", "space", "ground"))
+    slots = SlotStore(flash)
+    if saved is None:
+        slots.install_factory(model.graph, save_weights(dict(model.weights)))
+    storage_bytes = int(spec.spec.storage_mb * 1e6)
+    power = PowerModel(**{n: getattr(spec.spec.power, n) for n in PowerModel.__dataclass_fields__})
+    agent = Agent(
+        AgentSettings(
+            satellite=name,
+            image_format=job.samples.format,
+            quality=job.samples.quality,
+            keep_easy=job.samples.keep_easy,
+            energy_per_tile_j=spec.spec.energy_per_tile_j,
+            transmit_j_per_byte=8 * power.transmit_w / spec.spec.link.downlink_bps,
+            canary_max_loss=job.update.canary.max_loss,
+        ),
+        slots=slots,
+        updater=Updater(name, model.metadata.name, slots, trusted),
+        storage=Storage.from_json(saved["agent"]["storage"], samples) if saved else Storage(storage_bytes, samples),
+        endpoint=Endpoint.from_json(saved["agent"]["endpoint"], space) if saved else Endpoint(space),
+        miner=registry.create("miner", job.mining.name, job.mining.parameters, "IncrementalLearningJob spec.mining"),
+        selector=registry.create("selector", job.selection.name, job.selection.parameters, "IncrementalLearningJob spec.selection"),
+        guard=PowerGuard(power.battery_wh, power.min_soc),
+        engine_factory=lambda graph, weights: OnnxEngine(graph, weights, threads=plan.mission.spec.threads),
+    )
+    elements = elements_of(name, spec, plan.start_s)
+    satellite = SimulatedSatellite(
+        name,
+        spec,
+        elements,
+        eclipse_intervals(elements, plan.start_s, plan.end_s),
+        power,
+        flash,
+        samples,
+        space,
+        ground,
+        agent,
+        Endpoint.from_json(saved["ground"], ground) if saved else Endpoint(ground),
+        power.initial_wh,
+        plan.start_s,
+        held_digest=slots.active().digest,
+    )
+    if saved is not None:
+        agent.restore(saved["agent"])
+        satellite.battery_wh, satellite.battery_at_s = float(saved["battery_wh"]), float(saved["battery_at_s"])
+        satellite.captured, satellite.held_digest = int(saved["captured"]), str(saved["held_digest"])
+        satellite.heard_reports = {int(v) for v in saved["heard_reports"]}
+    agent.boot(satellite.battery_at_s)
+    return satellite
+
+
+def saved_state(satellite: SimulatedSatellite) -> tuple[dict[str, Any], dict[str, dict[str, bytes]]]:
+    """Return a satellite's state as JSON, and the bytes it speaks of, by place and name."""
+    state = {
+        "agent": satellite.agent.to_json(),
+        "ground": satellite.ground.to_json(),
+        "battery_wh": satellite.battery_wh,
+        "battery_at_s": satellite.battery_at_s,
+        "captured": satellite.captured,
+        "held_digest": satellite.held_digest,
+        "heard_reports": sorted(satellite.heard_reports),
+    }
+    blobs = {
+        "flash": dict(satellite.flash.files),
+        "samples": dict(satellite.sample_blobs),
+        "space": dict(satellite.space_blobs),
+        "ground": dict(satellite.ground_blobs),
+    }
+    return state, blobs
+
+
+def track(satellite: SimulatedSatellite, start_s: float, end_s: float, step_s: float) -> list[tuple[float, float, float]]:
+    """Return (time, latitude, longitude) of the subpoint, thinned to `step_s`."""
+    from orbitloop.orbit.track import ground_track
+
+    times = np.arange(start_s, end_s, step_s)
+    latitude, longitude = ground_track(satellite.elements, times)
+    return [(float(t), float(a), float(o)) for t, a, o in zip(times, latitude, longitude, strict=True)]

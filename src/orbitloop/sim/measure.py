@@ -1,0 +1,76 @@
+"""How good a model is, measured by the pipeline that flies: whole scenes, tiles, merge, ONNX Runtime; then pycocotools.
+
+Detections count down to the candidate threshold, as average precision wants its tail; the report threshold plays no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from orbitloop.algorithms.boxes import merge_tiles
+from orbitloop.ground.metrics import Accuracy, average_precision
+from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
+from orbitloop.onboard.engine import Engine
+from orbitloop.onboard.pipeline import detect_scene
+from orbitloop.records.label import LabelledImage
+from orbitloop.records.prediction import Detections
+from orbitloop.sim.world import SceneRef, World
+
+Weights = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Accuracy on held-out scenes of the new and the old domains; `domains` maps each phase's or domain's name to its AP50."""
+
+    new: Accuracy
+    old: Accuracy
+    domains: dict[str, float | None]
+
+
+class Meter:
+    """Measures weights of one graph."""
+
+    def __init__(self, graph: bytes, classes: int, threads: int) -> None:
+        self.graph, self.classes, self.threads = graph, classes, threads
+
+    def engine(self, weights: Weights) -> OnnxEngine:
+        """Return a running model."""
+        return OnnxEngine(self.graph, weights, threads=self.threads)
+
+    def on_images(self, weights: Weights, images: Sequence[LabelledImage]) -> Accuracy:
+        """Measure on pictures of any size; one that is as large as a tile is one tile."""
+        engine = self.engine(weights)
+        found = [detect_all(engine, image.pixels) for image in images]
+        return average_precision(found, [image.boxes for image in images], self.classes)
+
+    def on_world(self, weights: Weights, world: World) -> Measurement:
+        """Measure on a mission's held-out scenes, once each, and score them by group."""
+        engine = self.engine(weights)
+        new = [self._found(engine, phase) for phase in world.split.new_held_out]
+        old = self._found(engine, world.split.base_held_out)
+        domains = {name: _ap50(self._score([pairs])) for name, pairs in zip(world.phase_names, new, strict=True)}
+        return Measurement(self._score(new), self._score([old]), domains)
+
+    def _found(self, engine: Engine, refs: Sequence[SceneRef]) -> list[tuple[Detections, LabelledImage]]:
+        images = [ref.load() for ref in refs]
+        return [(detect_all(engine, image.pixels), image) for image in images]
+
+    def _score(self, groups: Sequence[Sequence[tuple[Detections, LabelledImage]]]) -> Accuracy:
+        pairs = [pair for group in groups for pair in group]
+        return average_precision([d for d, _ in pairs], [image.boxes for _, image in pairs], self.classes)
+
+
+def detect_all(engine: Engine, pixels: npt.NDArray[np.uint8]) -> Detections:
+    """Detect in a scene down to the candidate threshold, merged over tile borders."""
+    result = detect_scene(engine, pixels)
+    rules = engine.metadata.preprocessing
+    return merge_tiles([(window, p.detections) for window, p in result.tiles], rules.nms_iou)
+
+
+def _ap50(accuracy: Accuracy) -> float | None:
+    return accuracy.to_json()["ap50"]
