@@ -124,7 +124,9 @@ def _decode(nodes: list[onnx.NodeProto], constants: list[TensorProto], source: s
     grid = (np.stack([xs, ys], axis=-1)[None, None] - 0.5) * stride
     anchors = np.array(metadata.anchors_px[level], np.float32).reshape(1, -1, 1, 1, 2) * 4
     split = _constant(constants, f"{tag}.split", np.array([2, 2, fields - 4], np.int64))
-    shape = _constant(constants, f"{tag}.shape", np.array([-1, len(metadata.anchors_px[level]), fields, cells, cells], np.int64))
+    shape = _constant(
+        constants, f"{tag}.shape", np.array([-1, len(metadata.anchors_px[level]), fields, cells, cells], np.int64)
+    )
     flat = _constant(constants, f"{tag}.flat", np.array([0, -1, fields], np.int64))
     map5 = node("Reshape", [source, shape], f"{tag}.map")
     prob = node("Sigmoid", [node("Transpose", [map5], f"{tag}.t", perm=[0, 1, 3, 4, 2])], f"{tag}.s")

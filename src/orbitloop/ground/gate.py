@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitloop.ground.metrics import Accuracy
-from orbitloop.records.ids import digest_bytes
 from orbitloop.records.label import LabelledImage
 from orbitloop.records.verdict import GateVerdict
 
@@ -61,7 +60,9 @@ def judge(
         for name, images in (("new", new), ("old", old))
         if any(len(image.boxes) for image in images)
     }
-    metrics = {f"{name}_{m}": {k: _value(a, m) for k, a in pair.items()} for name, pair in scores.items() for m in ("ap50", "ap")}
+    metrics = {
+        f"{name}_{m}": {k: _value(a, m) for k, a in pair.items()} for name, pair in scores.items() for m in ("ap50", "ap")
+    }
     gain = _difference(metrics["new_ap50"])
     passed, reasons = gain >= rule.min_gain, [_say("new domains", metrics["new_ap50"], "needs at least", rule.min_gain)]
     if "old_ap50" in metrics:
@@ -84,16 +85,4 @@ def _difference(pair: dict[str, float]) -> float:
 
 def _say(what: str, pair: dict[str, float], rule: str, limit: float) -> str:
     change = 100 * _difference(pair)
-    return (
-        f"{what}: AP50 {100 * pair['champion']:.1f} -> {100 * pair['candidate']:.1f} ({change:+.1f} points; {rule} {100 * limit:.1f})"
-    )
-
-
-def is_gate_scene(scene_id: str, share: float, seed: int) -> bool:
-    """Say whether a downlinked scene belongs to the frozen new set: decided per scene by its name, once and for all.
-
-    The share of scenes is exact in expectation only; a scene never changes sides, so nothing leaks over rounds.
-    """
-    draw = int(digest_bytes(f"gate|{seed}|{scene_id}".encode())[7:15], 16) / 0xFFFFFFFF
-    return draw < share
-
+    return f"{what}: AP50 {100 * pair['champion']:.1f} -> {100 * pair['candidate']:.1f} ({change:+.1f} points; {rule} {100 * limit:.1f})"

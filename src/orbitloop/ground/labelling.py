@@ -34,7 +34,9 @@ class OracleLabeller:
 
     def label(self, sample_id: str, scene_id: str, window: Sequence[int], pixels: Pixels) -> Boxes | None:
         if scene_id not in self.truth:
-            raise DataError(f"the oracle knows no scene {scene_id!r} (sample {sample_id})", remedy="check the mission's data set")
+            raise DataError(
+                f"the oracle knows no scene {scene_id!r} (sample {sample_id})", remedy="check the mission's data set"
+            )
         x, y, width, height = window
         return self.truth[scene_id].crop(x, y, width, height)
 

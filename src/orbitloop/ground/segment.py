@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orbitloop.errors import ImageError, StateError, WireError
-from orbitloop.ground.gate import is_gate_scene
 from orbitloop.ground.labelling import Answer, PricedLabeller, ask
 from orbitloop.records.ids import digest_bytes
 from orbitloop.records.label import Boxes, LabelledImage
@@ -36,13 +35,17 @@ class FiledSample:
 
 @dataclass(frozen=True, slots=True)
 class SegmentRules:
-    """When a round starts and how samples are divided. `max_labels` = None: no limit."""
+    """When a round starts and how samples are divided. `max_labels` = None: no limit.
+
+    Of the scenes, in the order in which their first sample comes down, every (1 / `gate_share`)-th is frozen for the gate, with
+    all its samples: it judges and never trains. A scene never changes sides, so nothing leaks over rounds.
+    """
 
     min_samples: int
     max_rounds: int
     gate_share: float
-    seed: int
     max_labels: int | None = None
+    min_gate_objects: int = 10
 
 
 @dataclass(slots=True)
@@ -73,6 +76,7 @@ class GroundSegment:
         self.counts = IntakeCounts()
         self.round = 0
         self._wire: dict[str, str] = {}
+        self._gate_scenes: dict[str, bool] = {}
         self._fresh = 0
 
     def receive(self, payload: bytes) -> FiledSample | None:
@@ -106,8 +110,10 @@ class GroundSegment:
         return filed
 
     def due(self) -> bool:
-        """Say whether enough new samples have come for a round, and a round is left."""
-        return self.round < self.rules.max_rounds and self._fresh >= self.rules.min_samples
+        """Say whether enough new samples have come for a round, enough is frozen to judge it by, and a round is left."""
+        if self.round >= self.rules.max_rounds or self._fresh < self.rules.min_samples:
+            return False
+        return sum(len(image.boxes) for image in self.gate_set()) >= self.rules.min_gate_objects
 
     def start_round(self) -> int:
         """Count a new round and return its number, from 1."""
@@ -157,7 +163,7 @@ class GroundSegment:
         try:
             self.round, self._fresh = int(value["round"]), int(value["fresh"])
             self.counts = IntakeCounts(**value["counts"])
-            self.filed, self._wire = {}, {}
+            self.filed, self._wire, self._gate_scenes = {}, {}, {}
             for row in value["samples"]:
                 sample = sample_from_bytes(self.blobs[row["blob"]])
                 answer = Answer(Boxes.from_json(row["boxes"]), str(row["source"]), float(row["cost"]))
@@ -169,7 +175,11 @@ class GroundSegment:
             raise StateError(f"the ground's saved state is malformed ({error!r})", where="ground") from error
 
     def _file(self, sample: HardSample, answer: Answer, image: LabelledImage, number: int) -> FiledSample:
-        for_gate = is_gate_scene(sample.scene_id, self.rules.gate_share, self.rules.seed)
+        if sample.scene_id not in self._gate_scenes:
+            order = len(self._gate_scenes) + 1
+            share = self.rules.gate_share
+            self._gate_scenes[sample.scene_id] = int((order + 1) * share) > int(order * share)
+        for_gate = self._gate_scenes[sample.scene_id]
         filed = FiledSample(sample, answer, image, for_gate, number)
         self.filed[sample.sample_id] = filed
         return filed

@@ -127,7 +127,9 @@ def partition(terms: Sequence[str], where: str = "spec.trainable") -> tuple[str,
             )
         chosen |= matched
     if not chosen:
-        raise ManifestError("an empty partition trains nothing", where=where, remedy="name at least one term, for instance head")
+        raise ManifestError(
+            "an empty partition trains nothing", where=where, remedy="name at least one term, for instance head"
+        )
     return tuple(name for name in tensor_names() if name in chosen)
 
 

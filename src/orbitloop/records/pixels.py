@@ -47,7 +47,9 @@ def encode_image(pixels: npt.NDArray[np.uint8], *, format: str = "webp", quality
     """
     kind = format.upper()
     if kind not in FORMATS or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise ImageError(f"cannot encode {pixels.dtype} {pixels.shape} as {format!r}", remedy="use webp, jpeg or png and RGB uint8")
+        raise ImageError(
+            f"cannot encode {pixels.dtype} {pixels.shape} as {format!r}", remedy="use webp, jpeg or png and RGB uint8"
+        )
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, format=kind, **({} if kind == "PNG" else {"quality": quality}))
     return out.getvalue()

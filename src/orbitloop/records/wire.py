@@ -39,7 +39,9 @@ def pack(kind: str, version: int, fields: Mapping[str, Any], blobs: Mapping[str,
         ValueError: a field is NaN or infinite.
     """
     parts = dict(blobs or {})
-    header = canonical_json({"kind": kind, "v": version, "fields": dict(fields), "blobs": [[n, len(b)] for n, b in parts.items()]})
+    header = canonical_json(
+        {"kind": kind, "v": version, "fields": dict(fields), "blobs": [[n, len(b)] for n, b in parts.items()]}
+    )
     body = MAGIC + struct.pack(">I", len(header)) + header + b"".join(parts.values())
     return body + struct.pack(">I", zlib.crc32(body))
 
@@ -67,7 +69,7 @@ def unpack(data: bytes, *, expect: str | None = None) -> Packed:
         header = json.loads(data[8 : 8 + length])
         kind, version, fields = str(header["kind"]), int(header["v"]), dict(header["fields"])
         sizes = [(str(name), int(size)) for name, size in header["blobs"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise WireError(f"header is malformed ({error})") from error
     if expect is not None and kind != expect:
         raise WireError(f"record is a {kind!r} where a {expect!r} was expected")

@@ -65,7 +65,9 @@ class Checkpoints:
         except (ValueError, RecursionError) as error:
             raise StateError(f"the checkpoint is not JSON ({error})", where=str(self.file)) from error
         if not isinstance(state, dict) or state.get("schema") != SCHEMA:
-            raise StateError(f"not a checkpoint of this version ({SCHEMA})", where=str(self.file), remedy="run the mission afresh")
+            raise StateError(
+                f"not a checkpoint of this version ({SCHEMA})", where=str(self.file), remedy="run the mission afresh"
+            )
         return state
 
     def blob(self, digest: str) -> bytes:

@@ -111,7 +111,8 @@ def contacts(plan: MissionPlan) -> ContactPlan:
     ]
     elements = {n: elements_of(n, s, plan.start_s) for n, s in plan.satellites.items()}
     rates = {
-        n: LinkRates(s.spec.link.downlink_bps, s.spec.link.uplink_bps, s.spec.link.by_elevation) for n, s in plan.satellites.items()
+        n: LinkRates(s.spec.link.downlink_bps, s.spec.link.uplink_bps, s.spec.link.by_elevation)
+        for n, s in plan.satellites.items()
     }
     guard_s = max((s.spec.link.guard_s for s in plan.satellites.values()), default=5.0)
     return contact_plan(elements, stations, rates, plan.start_s, plan.end_s, guard_s)
@@ -156,7 +157,9 @@ def build_satellite(
         storage=Storage.from_json(saved["agent"]["storage"], samples) if saved else Storage(storage_bytes, samples),
         endpoint=Endpoint.from_json(saved["agent"]["endpoint"], space) if saved else Endpoint(space),
         miner=registry.create("miner", job.mining.name, job.mining.parameters, "IncrementalLearningJob spec.mining"),
-        selector=registry.create("selector", job.selection.name, job.selection.parameters, "IncrementalLearningJob spec.selection"),
+        selector=registry.create(
+            "selector", job.selection.name, job.selection.parameters, "IncrementalLearningJob spec.selection"
+        ),
         guard=PowerGuard(power.battery_wh, power.min_soc),
         engine_factory=lambda graph, weights: OnnxEngine(graph, weights, threads=plan.mission.spec.threads),
     )

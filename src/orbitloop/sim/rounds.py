@@ -107,7 +107,10 @@ class RoundMaker:
                 labels=labels,
                 label_cost=counts.label_cost - course.label_cost_told,
                 training=TrainingSummary(
-                    run.plan.mission.spec.training_hours * 3600, result.steps, round(result.loss_first, 5), round(result.loss_last, 5)
+                    run.plan.mission.spec.training_hours * 3600,
+                    result.steps,
+                    round(result.loss_first, 5),
+                    round(result.loss_last, 5),
                 ),
                 accuracy_before=NewOld(last.new_ap50, last.old_ap50),
             )
@@ -140,10 +143,10 @@ class RoundMaker:
         rule = GateRule(spec.gate.min_gain, spec.gate.max_loss)
         with run.timed("gate"):
             run.watcher.stage("gate", 0, 1, f"round {number}: candidate against champion")
-            verdict = judge(
-                run.weights_by_digest[base], coded.result, run.segment.gate_set(), old, rule, run.meter.on_images
-            )
-        run.watcher.event(run.clock.now_s(), f"round {number}: gate {'open' if verdict.passed else 'shut'}: {'; '.join(verdict.reasons)}")
+            verdict = judge(run.weights_by_digest[base], coded.result, run.segment.gate_set(), old, rule, run.meter.on_images)
+        run.watcher.event(
+            run.clock.now_s(), f"round {number}: gate {'open' if verdict.passed else 'shut'}: {'; '.join(verdict.reasons)}"
+        )
         index = next(i for i, one in enumerate(run.course.rounds) if one.round == number)
         current = run.course.rounds[index]
         if not verdict.passed:

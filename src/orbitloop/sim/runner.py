@@ -171,7 +171,6 @@ class MissionRun:
             min_samples=job.training.trigger.min_samples,
             max_rounds=job.training.rounds,
             gate_share=job.gate.gate_share,
-            seed=self.plan.seed,
             max_labels=job.budgets.labels,
         )
 
@@ -279,7 +278,9 @@ class MissionRun:
             at_s = self.plan.start_s + (satellite.captured + 1) * every_s
             if at_s > until_s:
                 return
-            self.watcher.stage("on board", satellite.captured + 1, len(mine), f"{satellite.name}: {mine[satellite.captured].domain}")
+            self.watcher.stage(
+                "on board", satellite.captured + 1, len(mine), f"{satellite.name}: {mine[satellite.captured].domain}"
+            )
             self._observe(satellite, mine[satellite.captured], at_s)
             satellite.captured += 1
 
@@ -384,7 +385,9 @@ class MissionRun:
                 report = satellite.agent.receive(item.kind, item.payload, window.los_s)
             if report is None:
                 continue
-            self.watcher.event(window.los_s, f"{satellite.name}: update {report.version} {report.outcome.value} ({report.reason})")
+            self.watcher.event(
+                window.los_s, f"{satellite.name}: update {report.version} {report.outcome.value} ({report.reason})"
+            )
             self._charge_uplink(report.version, len(item.payload))
             if report.outcome is ApplyOutcome.CONFIRMED:
                 self.flying_version = report.version

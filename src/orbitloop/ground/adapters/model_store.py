@@ -53,7 +53,9 @@ def load_model(folder: Path) -> tuple[bytes, Weights]:
         return (folder / GRAPH_FILE).read_bytes(), dict(load_file(folder / WEIGHTS_FILE))
     except FileNotFoundError as error:
         raise ModelError(
-            f"no model here: {Path(str(error.filename)).name} is missing", where=str(folder), remedy="train one with `orbitloop train`"
+            f"no model here: {Path(str(error.filename)).name} is missing",
+            where=str(folder),
+            remedy="train one with `orbitloop train`",
         ) from error
     except (OSError, SafetensorError) as error:
         raise ModelError(f"weights cannot be read ({error})", where=str(folder)) from error

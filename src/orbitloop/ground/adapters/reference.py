@@ -15,9 +15,7 @@ from orbitloop.ground.adapters.network import Weights, YoloV3Tiny
 from orbitloop.records.model import ModelMetadata
 
 
-def torch_rows(
-    metadata: ModelMetadata, weights: Weights, tiles: Sequence[npt.NDArray[np.uint8]]
-) -> npt.NDArray[np.float32]:
+def torch_rows(metadata: ModelMetadata, weights: Weights, tiles: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
     """Return the network's decoded output as trained, in float32: (B, A, 5 + C).
 
     Args:
@@ -43,4 +41,3 @@ def _decode(raw: npt.NDArray[np.float32], level: int, metadata: ModelMetadata) -
     out[:, :, 1] = (out[:, :, 1] * 2 - 0.5 + y) * stride
     out[:, :, 2:4] = (out[:, :, 2:4] * 2) ** 2 * anchors[None, :, :, None, None]
     return out.transpose(0, 1, 3, 4, 2).reshape(batch, -1, out.shape[2]).astype(np.float32)
-

@@ -286,7 +286,9 @@ class _Run:
 class _FeaturePool:
     """Features of a pool of views below the lowest layer that trains: (N, C, h, w) bf16 per layer that is read above."""
 
-    def __init__(self, kept: dict[int, Tensor], targets: list[Tensor], fresh: npt.NDArray[np.bool_], replay_share: float) -> None:
+    def __init__(
+        self, kept: dict[int, Tensor], targets: list[Tensor], fresh: npt.NDArray[np.bool_], replay_share: float
+    ) -> None:
         self.kept, self.targets, self.replay_share = kept, targets, replay_share
         self.fresh, self.old = np.flatnonzero(fresh), np.flatnonzero(~fresh)
 

@@ -19,6 +19,9 @@ from orbitloop.errors import DataError
 from orbitloop.ground.datasets.index import SceneT, Selector, select_some
 
 
+_LONE = "\0one-scene domains"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Split(Generic[SceneT]):
     """The parts of a set; no scene is in two of them.
@@ -49,7 +52,7 @@ def split_scenes(
 
     A scene that the base selectors match is base, whatever else matches it; else it belongs to the first phase that matches.
     Of each domain (within base, within a phase) the nearest whole number to `held_out` x n scenes is held out: at least 1
-    where n >= 2, never all, none where n = 1. Of what is left of base, `gate` of it in the same way goes to the gate, spread
+    where n >= 2, never all, none where n = 1; domains of one scene are pooled first. Of what is left of base, `gate` of it in the same way goes to the gate, spread
     over the domains. A share of 0 takes nothing. Parts keep the selectors' order, then the set's.
 
     Args:
@@ -113,6 +116,10 @@ def _by_domain(scenes: Iterable[SceneT]) -> dict[str, list[SceneT]]:
     groups: dict[str, list[SceneT]] = {}
     for scene in scenes:
         groups.setdefault(scene.domain, []).append(scene)
+    # Domains of one scene could never be held out; together they are drawn from like one domain (leave one port out).
+    lone = [name for name, group in groups.items() if len(group) == 1]
+    if len(lone) > 1:
+        groups[_LONE] = [groups.pop(name)[0] for name in lone]
     return groups
 
 
