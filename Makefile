@@ -1,0 +1,68 @@
+# orbitloop: everything a person or a machine does here goes through these targets. `make` alone lists them.
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+BENCH  ?= $(patsubst bench/bench_%.py,%,$(wildcard bench/bench_*.py))
+
+# Small networks on few cores: threads that spin while they wait take the time from those that work.
+export OMP_NUM_THREADS ?= 2
+export OMP_WAIT_POLICY ?= PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-slow lint format types layers check bench docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+env: $(STAMP) ## create .venv with the pinned versions (nothing to do when nothing changed)
+
+# PIP_CONSTRAINT rather than -c: it also holds inside the isolated build of the package itself.
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "orbitloop needs Python 3.11 or later; try: make env PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || \
+		{ echo "no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	PIP_CONSTRAINT=requirements.lock $(PY) -m pip install --quiet -e '.[dev]'
+	@touch $(STAMP)
+
+demo: env ## run the demo mission: minutes, no data set, no GPU needed
+	$(VENV)/bin/orbitloop run missions/farmland-demo.yaml
+
+test: env ## run the default tests, under 10 minutes on 2 cores
+	$(PY) -m pytest -m "not slow"
+
+test-slow: env ## run the tests that take minutes each
+	$(PY) -m pytest -m slow
+
+lint: env ## ruff: rules and format
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: env ## ruff: apply the format and the safe fixes
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+types: env ## mypy, strict
+	$(VENV)/bin/mypy
+
+layers: env ## import-linter: who may import whom
+	$(VENV)/bin/lint-imports
+
+check: lint types layers test ## all that a commit must pass
+
+bench: env ## run the benchmarks and rewrite docs/benchmarks.md (BENCH=link runs one)
+	@set -e; for name in $(BENCH); do echo "== $$name"; $(VENV)/bin/orbitloop bench $$name; done
+
+docs: env ## write the generated pages again
+	$(PY) -m orbitloop.resources.schema > docs/reference/mission-file.md.new
+	@mv docs/reference/mission-file.md.new docs/reference/mission-file.md
+	$(PY) -c 'from pathlib import Path; from orbitloop.reports.figures import render_benchmarks as r; \
+		Path("docs/benchmarks.md").write_text(r(Path("bench/results")), encoding="utf-8")'
+
+clean: ## remove caches and build outputs; .venv and runs/ stay
+	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
