@@ -83,7 +83,9 @@ def test_base_wins_over_the_stream_and_an_earlier_phase_over_a_later() -> None:
         things(a=4, b=4), [{"domain": "a", "condition": "clear"}], [[{"condition": "cloud"}], ["a", "b"]], 0.3, 0.3, 0
     )
     assert set(every_id(split)) == {s.image_id for s in things(a=4, b=4)}
-    assert ids(split.phases[0]) == ["a-0", "b-0"]
+    # a-0 and b-0 are each the phase's only scene of their domain: together they are one group, of which one is held out.
+    assert set(ids((*split.phases[0], *split.new_held_out[0]))) == {"a-0", "b-0"}
+    assert len(split.new_held_out[0]) == 1
     assert set(domain_counts((*split.phases[1], *split.new_held_out[1]))) == {"b"}
 
 
@@ -97,6 +99,12 @@ def test_a_share_of_zero_takes_nothing() -> None:
     assert (len(split.base_train), len(split.phases[0])) == (5, 5)
     assert not split.base_gate
     assert not split.base_held_out
+
+
+def test_domains_of_one_scene_are_held_out_together() -> None:
+    split = split_scenes(things(p=1, q=1, r=1, s=1), ["p", "q", "r"], [["s"]], 0.3, 0.0, 0)
+    assert (len(split.base_train), len(split.base_held_out)) == (2, 1)
+    assert not split.new_held_out[0]
 
 
 def test_two_base_scenes_still_train() -> None:
@@ -172,5 +180,7 @@ def test_no_scene_is_in_two_parts_and_none_that_was_selected_is_lost(
             kept, out = domain_counts(part), domain_counts(held)
             total = {name: kept.get(name, 0) + out.get(name, 0) for name in kept | out}
             assert all(out.get(name, 0) >= 1 and kept.get(name, 0) >= 1 for name, n in total.items() if n >= 2)
-            assert all(out.get(name, 0) == 0 for name, n in total.items() if n == 1)
+            lone = [name for name, n in total.items() if n == 1]
+            taken = sum(out.get(name, 0) for name in lone)
+            assert 1 <= taken < len(lone) if len(lone) > 1 else taken == 0
     assert every_id(split_scenes(scenes, base, phases, held_out, gate, seed)) == found
