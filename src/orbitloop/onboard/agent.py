@@ -1,7 +1,7 @@
 """The satellite's own mind: look, mine, choose what goes down, take updates in, say how it is. The LocalController on board.
 
-It is told the time, the battery's charge and when a window opens; it never waits, never opens a socket, never reads a clock. What
-must survive a reboot is in the slots (flash), in the storage's and the link's state (`to_json`), and in two counters.
+It is told the time, the battery's charge and when a window opens; it never waits, never opens a socket, never reads a clock.
+What must survive a reboot is in the slots (flash), in the storage's and the link's state (`to_json`), and in two counters.
 
     capture  -> observe()       tiles, detections, hard samples into storage; by the power guard's leave
     AOS      -> prepare_pass()  beacon first, then samples chosen for this window's bytes and joules
@@ -55,7 +55,7 @@ MAX_TILE_PIXELS = 4_000_000
 class AgentSettings:
     """What the mission says of one satellite.
 
-    `keep_easy` is the share of easy tiles kept as a random probe: what a model is sure of and wrong about is found no other way.
+    `keep_easy` is the share of easy tiles kept as a random probe: confident mistakes are found no other way.
     `transmit_j_per_byte` and `energy_per_tile_j` are joules. `canary_max_loss` is in F1 on the canary's tiles.
     """
 

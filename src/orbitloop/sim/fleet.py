@@ -56,7 +56,7 @@ class SimulatedSatellite:
     battery_at_s: float
     captured: int = 0
     held_digest: str = ""
-    heard_version: int = 0
+    held_version: int = 0
     heard_reports: set[int] = field(default_factory=set)
 
     def advance(self, to_s: float, *, compute_j: float = 0.0, transmit_s: float = 0.0) -> None:
@@ -184,6 +184,7 @@ def build_satellite(
         agent.restore(saved["agent"])
         satellite.battery_wh, satellite.battery_at_s = float(saved["battery_wh"]), float(saved["battery_at_s"])
         satellite.captured, satellite.held_digest = int(saved["captured"]), str(saved["held_digest"])
+        satellite.held_version = int(saved["held_version"])
         satellite.heard_reports = {int(v) for v in saved["heard_reports"]}
     agent.boot(satellite.battery_at_s)
     return satellite
@@ -198,6 +199,7 @@ def saved_state(satellite: SimulatedSatellite) -> tuple[dict[str, Any], dict[str
         "battery_at_s": satellite.battery_at_s,
         "captured": satellite.captured,
         "held_digest": satellite.held_digest,
+        "held_version": satellite.held_version,
         "heard_reports": sorted(satellite.heard_reports),
     }
     blobs = {

@@ -73,4 +73,5 @@ def detect_all(engine: Engine, pixels: npt.NDArray[np.uint8]) -> Detections:
 
 
 def _ap50(accuracy: Accuracy) -> float | None:
-    return accuracy.to_json()["ap50"]
+    value: float | None = accuracy.to_json()["ap50"]
+    return value

@@ -1,4 +1,4 @@
-"""A run's course as a report: figures, tracks, and a gallery of hard samples seen with the model at the start and at the end."""
+"""A run's course as a report: figures, tracks, and a gallery of hard samples as the model saw them then and sees them now."""
 
 from __future__ import annotations
 
@@ -139,7 +139,8 @@ def _notes(run: MissionRun) -> tuple[str, ...]:
         notes.append(f"{number} labels came from the {source}.")
     if counts.damaged or counts.unlabelled or counts.over_budget:
         notes.append(
-            f"{counts.damaged} samples were damaged, {counts.unlabelled} found no label, {counts.over_budget} were over the label budget."
+            f"{counts.damaged} samples were damaged, {counts.unlabelled} found no label, "
+            f"{counts.over_budget} were over the label budget."
         )
     return tuple(notes)
 

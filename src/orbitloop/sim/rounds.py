@@ -122,6 +122,7 @@ class RoundMaker:
     def judge(self, pending: Pending) -> dict[str, bytes]:
         """Code, judge and sign a candidate; return the bundle for each satellite, none where the gate stays shut."""
         run = self.run
+        self._forget_models()
         bundles: dict[str, bytes] = {}
         for base, names in self._bases().items():
             coded = code_update(run.weights_by_digest[base], pending.candidate, self.codec, self.small)
@@ -129,6 +130,13 @@ class RoundMaker:
             if bundle is not None:
                 bundles |= dict.fromkeys(names, bundle)
         return bundles
+
+    def _forget_models(self) -> None:
+        """Keep of all models those that a satellite may hold: by now each has told how the last update ended."""
+        run = self.run
+        held = {s.agent.slots.active().digest for s in run.satellites.values()}
+        held |= {s.held_digest for s in run.satellites.values()} | {run.champion}
+        run.weights_by_digest = {d: w for d, w in run.weights_by_digest.items() if d in held}
 
     def _bases(self) -> dict[str, list[str]]:
         """Group the satellites by the model that they say they hold, the champion's first."""
@@ -179,10 +187,7 @@ class RoundMaker:
             blobs[digest] = data
             return digest
 
-        held = {s.agent.slots.active().digest for s in self.run.satellites.values()}
-        held |= {s.held_digest for s in self.run.satellites.values()} | {self.run.champion}
-        newest = list(self.run.weights_by_digest)[-1]
-        models = {d: keep(w) for d, w in self.run.weights_by_digest.items() if d in held or d == newest}
+        models = {digest: keep(weights) for digest, weights in self.run.weights_by_digest.items()}
         state: dict[str, Any] = {"models": models, "pending": None}
         if pending is not None:
             state["pending"] = {"round": pending.round, "ready_s": pending.ready_s, "candidate": keep(pending.candidate)}

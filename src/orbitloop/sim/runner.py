@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,9 @@ import numpy as np
 
 from orbitloop.clock import VirtualClock, iso_utc
 from orbitloop.errors import StateError
-from orbitloop.ground.labelling import OracleLabeller, PricedLabeller, TeacherLabeller
+from orbitloop.ground.labelling import PricedLabeller
 from orbitloop.ground.segment import GroundSegment, SegmentRules
 from orbitloop.onboard.agent import BEACON, SAMPLE, PassBudget
-from orbitloop.onboard.pipeline import detect_scene
 from orbitloop.orbit.track import geo_transform_at
 from orbitloop.plugins.registry import default_registry
 from orbitloop.records.contact import ContactPlan, ContactWindow
@@ -34,16 +33,17 @@ from orbitloop.records.ids import digest_bytes, digest_json, digest_tensors
 from orbitloop.records.scene import Scene
 from orbitloop.records.update import ApplyOutcome, ApplyReport
 from orbitloop.records.wire import unpack
-from orbitloop.reports.codec import from_plain, to_plain
 from orbitloop.reports.observed import BatteryPoint, PassSummary, TimelinePoint
-from orbitloop.reports.rounds import Applied, NewOld, Round
+from orbitloop.reports.rounds import Applied, NewOld
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.channel import WindowResult, run_window
 from orbitloop.sim.checkpoint import Checkpoints
+from orbitloop.sim.course import Course
 from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts, saved_state
+from orbitloop.sim.labellers import labellers
 from orbitloop.sim.measure import Measurement, Meter
 from orbitloop.sim.rounds import Pending, RoundMaker
-from orbitloop.sim.training import TrainedModel, TrainingRequest, trained_model
+from orbitloop.sim.training import TrainedModel
 from orbitloop.sim.world import SceneRef, World
 from orbitloop.trust.keys import SigningKey, TrustedKeys, generate_key
 
@@ -60,46 +60,6 @@ class Watcher:
         """Say that something of note happened."""
 
 
-@dataclass(slots=True)
-class Course:
-    """What the report tells of the run so far; grows as it goes, and is part of every checkpoint."""
-
-    captured_bytes: int = 0
-    downlinked_bytes: int = 0
-    uplinked_bytes: int = 0
-    scenes: int = 0
-    let_go: int = 0
-    stored: int = 0
-    sent: int = 0
-    round_sent: int = 0
-    round_down: int = 0
-    label_cost_told: float = 0.0
-    labels_told: int = 0
-    finished_at_s: float = 0.0
-    initial: dict[str, Any] = field(default_factory=dict)
-    latest: dict[str, Any] = field(default_factory=dict)
-    down_by_kind: dict[str, int] = field(default_factory=dict)
-    rounds: list[Round] = field(default_factory=list)
-    timeline: list[TimelinePoint] = field(default_factory=list)
-    passes: list[PassSummary] = field(default_factory=list)
-    battery: list[BatteryPoint] = field(default_factory=list)
-
-    _LISTS = (("rounds", Round), ("timeline", TimelinePoint), ("passes", PassSummary), ("battery", BatteryPoint))
-
-    def to_json(self) -> dict[str, Any]:
-        lists = dict(self._LISTS)
-        return {
-            name: [to_plain(lists[name], v) for v in getattr(self, name)] if name in lists else getattr(self, name)
-            for name in self.__dataclass_fields__
-        }
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Course:
-        lists = dict(cls._LISTS)
-        known = {n: v for n, v in value.items() if n in cls.__dataclass_fields__}
-        return cls(**{n: [from_plain(lists[n], row) for row in v] if n in lists else v for n, v in known.items()})
-
-
 class MissionRun:
     """One run of one mission.
 
@@ -109,11 +69,11 @@ class MissionRun:
         base: the model that is on board at the start.
         out_dir: where the state is kept; reports are written by the caller.
         watcher: told of progress.
-        resume: go on from the last checkpoint in `out_dir`.
+        resume: go on from the last checkpoint in `out_dir`; a run that was killed before its first one starts again.
         cache: where other trained models (teacher) are cached; None = the default.
 
     Raises:
-        StateError: `resume` is asked for and there is no checkpoint of this very mission.
+        StateError: the checkpoint is damaged, or of another mission, seed or base model.
     """
 
     def __init__(
@@ -147,13 +107,17 @@ class MissionRun:
         self.weights_by_digest = {self.base_digest: dict(base.weights)}
         self.champion = self.base_digest
         self.flying_version = 0
+        self.awaited: dict[str, tuple[int, float]] = {}
+        """Satellite -> version and time of release of the update whose end it has not told yet."""
         self.satellites: dict[str, SimulatedSatellite] = {}
         self._wire(state)
 
     # -- setting up ------------------------------------------------------------------------------------------------------
 
     def _saved(self, resume: bool) -> dict[str, Any] | None:
-        if not resume:
+        if not (resume and self.checkpoints.exists()):
+            if resume:
+                self.watcher.event(self.plan.start_s, "there is no checkpoint yet: the mission starts from its beginning")
             self.checkpoints.clear()
             return None
         state = self.checkpoints.load()
@@ -167,54 +131,12 @@ class MissionRun:
 
     def _rules(self) -> SegmentRules:
         job = self.plan.job.spec
-        return SegmentRules(
-            min_samples=job.training.trigger.min_samples,
-            max_rounds=job.training.rounds,
-            gate_share=job.gate.gate_share,
-            max_labels=job.budgets.labels,
-        )
+        return SegmentRules(job.training.trigger.min_samples, job.training.rounds, job.gate.gate_share, job.budgets.labels)
 
     def _labellers(self) -> list[PricedLabeller]:
-        spec = self.plan.job.spec.labelling
-        chain: list[PricedLabeller] = []
-        if spec.teacher is not None:
-            teacher = self._teacher()
-            engine = Meter(teacher.graph, len(self.world.classes), self.plan.mission.spec.threads).engine(teacher.weights)
-            labeller = TeacherLabeller(
-                lambda pixels: detect_scene(engine, pixels).detections,
-                accept_above=spec.teacher.accept_above,
-                reject_below=spec.teacher.reject_below,
-            )
-            chain.append(PricedLabeller("teacher", labeller, spec.teacher.cost))
-        if spec.oracle is not None:
-            truth = {ref.image_id: ref.load().boxes for ref in self.world.stream}
-            chain.append(PricedLabeller("oracle", OracleLabeller(truth), spec.oracle.cost_per_label))
-        return chain
-
-    def _teacher(self) -> TrainedModel:
-        spec = self.plan.job.spec.labelling.teacher
-        assert spec is not None
-        refs = self.world.split.base_train
-        model = self.plan.model.spec.model_copy(update={"report_score": spec.reject_below})
-        request = TrainingRequest(
-            f"{self.plan.model.name}-teacher",
-            self.world.classes,
-            model,
-            spec.width,
-            spec.steps,
-            model.base_training.batch,
-            model.base_training.learning_rate,
-            self.plan.seed + 1,
-            self.world.fingerprint(refs),
-        )
+        tell, name = self.watcher.stage, "train the teacher"
         with self.timed("teacher"):
-            return trained_model(
-                request,
-                [ref.load() for ref in refs],
-                threads=self.plan.mission.spec.threads,
-                progress=lambda done, total, loss: self.watcher.stage("train the teacher", done, total, f"loss {loss:.3f}"),
-                store=self.cache,
-            )
+            return labellers(self.plan, self.world, lambda n, of, loss: tell(name, n, of, f"loss {loss:.3f}"), self.cache)
 
     def _wire(self, state: dict[str, Any] | None) -> None:
         trusted = TrustedKeys.of([self.key.public], 1)
@@ -237,8 +159,10 @@ class MissionRun:
         """Run to the end, or until `stop_after()` says so between two windows; return whether the mission is complete."""
         if not self.course.timeline:
             self._mark(self.plan.start_s, swap=False)
+            self.save()
         windows = self.windows.windows
-        while self.next_window < len(windows):
+        # Asked before each window, not after: a finished run that is resumed must not live through one more.
+        while self.next_window < len(windows) and not self._finished():
             if stop_after():
                 return False
             window = windows[self.next_window]
@@ -248,8 +172,6 @@ class MissionRun:
             self.next_window += 1
             if changed:
                 self.save()
-            if self._finished():
-                break
         self.course.finished_at_s = self.clock.now_s()
         self.watcher.stage("mission", len(windows), len(windows), "done")
         self.save()
@@ -364,17 +286,26 @@ class MissionRun:
     def _hear(self, beacon: Beacon) -> None:
         """Learn what flies from the satellite's own word: the ground never assumes that an update has arrived."""
         satellite = self.satellites[beacon.satellite]
-        satellite.held_digest = beacon.model_digest
+        satellite.held_digest, satellite.held_version = beacon.model_digest, beacon.model_version
         for report in beacon.reports:
-            if report.version and report.version not in satellite.heard_reports:
-                satellite.heard_reports.add(report.version)
-                self._note_report(satellite.name, report)
-        if beacon.model_digest in self.weights_by_digest:
-            self.champion = beacon.model_digest
+            version = report.version or self._answered(satellite.name, report)
+            if version and version not in satellite.heard_reports:
+                satellite.heard_reports.add(version)
+                self._note_report(satellite.name, version, report)
+        known = [s for s in self.satellites.values() if s.held_digest in self.weights_by_digest]
+        if known:
+            self.champion = max(known, key=lambda s: s.held_version).held_digest
 
-    def _note_report(self, satellite: str, report: ApplyReport) -> None:
+    def _answered(self, satellite: str, report: ApplyReport) -> int:
+        """Return the update that a report without a version is about: it could not be read, and only one was on its way."""
+        version, released_s = self.awaited.get(satellite, (0, 0.0))
+        return version if report.at_s >= released_s else 0
+
+    def _note_report(self, satellite: str, version: int, report: ApplyReport) -> None:
+        if self.awaited.get(satellite, (0, 0.0))[0] == version:
+            del self.awaited[satellite]
         for index, one in enumerate(self.course.rounds):
-            if one.update is not None and one.update.version == report.version:
+            if one.update is not None and one.update.version == version:
                 applied = (*one.applied, Applied(satellite, report))
                 self.course.rounds[index] = replace(one, applied=applied, finished_at_s=report.at_s)
 
@@ -432,19 +363,19 @@ class MissionRun:
         return True
 
     def _all_heard(self) -> bool:
-        """Say whether every satellite has told how the last update ended: the next one needs to know its base."""
-        last = next((r for r in reversed(self.course.rounds) if r.update is not None), None)
-        return last is None or len(last.applied) >= len(self.satellites)
+        """Say whether every satellite has told how its last update ended: the next one needs to know its base."""
+        return not self.awaited
 
     def _release(self, now_s: float) -> bool:
         if self.pending is None or self.pending.ready_s > now_s:
             return False
         bundles = self.maker.judge(self.pending)
-        self.pending = None
         for name, bundle in bundles.items():
             self.satellites[name].ground.offer(
                 "update", bundle, priority=UPDATE_PRIORITY, now_s=now_s, key=self.base.metadata.name
             )
+            self.awaited[name] = (self.pending.round, now_s)
+        self.pending = None
         return True
 
     def _finished(self) -> bool:
@@ -480,6 +411,7 @@ class MissionRun:
                     "now_s": self.clock.now_s(),
                     "flying_version": self.flying_version,
                     "champion": self.champion,
+                    "awaited": self.awaited,
                     "satellites": rows,
                     "segment": self.segment.to_json(),
                     "segment_blobs": sorted(self.blobs),
@@ -498,6 +430,7 @@ class MissionRun:
             self.course = Course.from_json(state["course"])
             self.pending = self.maker.restore(state["rounds"], self.checkpoints)
             self.champion = str(state["champion"])
+            self.awaited = {str(n): (int(v), float(t)) for n, (v, t) in state["awaited"].items()}
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(
                 f"the checkpoint is malformed ({error!r})", where=str(self.checkpoints.file), remedy="run the mission afresh"

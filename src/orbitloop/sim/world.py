@@ -18,17 +18,18 @@ import numpy as np
 
 from orbitloop.errors import DataError
 from orbitloop.ground.datasets.coco import read_coco
-from orbitloop.ground.datasets.index import DatasetIndex
 from orbitloop.ground.datasets.load import load_image
 from orbitloop.ground.datasets.split import Split, split_scenes
 from orbitloop.ground.datasets.yolo import read_yolo
 from orbitloop.records.label import Boxes, LabelledImage
 from orbitloop.resources.data import DatasetSpec
 from orbitloop.resources.mission import MissionPlan
-from orbitloop.sim.imagery import CLASSES, plan_dataset
+from orbitloop.sim.imagery import CLASSES, ProceduralScene, plan_dataset
 from orbitloop.sim.imagery_parameters import FarmlandParameters
 
 _CACHE_BYTES = 1 << 30
+Wanted = tuple[str, ...] | None
+"""Classes in order of the model's outputs; None = all of the set."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +74,9 @@ def open_world(plan: MissionPlan, data_dir: Path, seed: int) -> World:
         LabelError: its labels are malformed.
     """
     spec = plan.dataset.spec
-    refs, classes = _procedural(spec, seed) if spec.format == "procedural" else _files(spec, data_dir)
+    refs, classes = (
+        _procedural(spec, plan.classes, seed) if spec.format == "procedural" else _files(spec, plan.classes, data_dir)
+    )
     base = [_selector(spec, s) for s in spec.domains.base]
     stream = [[_selector(spec, s) for s in phase] for phase in spec.domains.stream]
     where = {name: list(values) for name, values in spec.where.items()} or None
@@ -99,23 +102,28 @@ def _shuffled(phase: Sequence[SceneRef], seed: int, index: int) -> list[SceneRef
     return [phase[int(i)] for i in order]
 
 
-def _procedural(spec: DatasetSpec, seed: int) -> tuple[list[SceneRef], tuple[str, ...]]:
+def _procedural(spec: DatasetSpec, wanted: Wanted, seed: int) -> tuple[list[SceneRef], tuple[str, ...]]:
     assert spec.procedural is not None
     rules = spec.procedural
     domains = {
         name: FarmlandParameters.from_mapping(dict(values), where=f"spec.procedural.domains.{name}")
         for name, values in rules.domains.items()
     }
+    classes, renumber = _choose_classes(CLASSES, wanted)
     cache = _Cache()
-    scenes = plan_dataset(domains, rules.scene_px, rules.scenes_per_domain, seed)
-    refs = [
-        SceneRef(scene.image_id, scene.domain, {"domain": scene.domain}, cache.wrap(scene.image_id, scene.render))
-        for scene in scenes
-    ]
-    return refs, tuple(spec.classes or CLASSES)
+    refs = []
+    for scene in plan_dataset(domains, rules.scene_px, rules.scenes_per_domain, seed):
+        load = functools.partial(_rendered, scene, renumber)
+        refs.append(SceneRef(scene.image_id, scene.domain, {"domain": scene.domain}, cache.wrap(scene.image_id, load)))
+    return refs, classes
 
 
-def _files(spec: DatasetSpec, data_dir: Path) -> tuple[list[SceneRef], tuple[str, ...]]:
+def _rendered(scene: ProceduralScene, renumber: Mapping[int, int]) -> LabelledImage:
+    image = scene.render()
+    return replace(image, boxes=_renumbered(image.boxes, renumber))
+
+
+def _files(spec: DatasetSpec, wanted: Wanted, data_dir: Path) -> tuple[list[SceneRef], tuple[str, ...]]:
     folder = data_dir / str(spec.path)
     if not folder.is_dir():
         raise DataError(
@@ -127,25 +135,30 @@ def _files(spec: DatasetSpec, data_dir: Path) -> tuple[list[SceneRef], tuple[str
         index = read_yolo(folder)
     else:
         index = read_coco(folder / spec.annotations, domain_field=spec.domain_field, images=folder / spec.images)
-    classes, renumber = _choose_classes(index, spec)
+    classes, renumber = _choose_classes(index.classes, wanted)
     cache = _Cache()
     refs = []
     for entry in index.entries:
-        keep = np.isin(entry.boxes.classes, list(renumber))
-        kinds = np.array([renumber[int(c)] for c in entry.boxes.classes[keep]], np.int32)
-        chosen = replace(entry, boxes=Boxes(entry.boxes.xyxy_px[keep], kinds))
+        chosen = replace(entry, boxes=_renumbered(entry.boxes, renumber))
         fields = {**entry.fields, spec.domain_field: entry.domain, "domain": entry.domain}
         load = functools.partial(load_image, chosen, spec.scale)
         refs.append(SceneRef(entry.image_id, entry.domain, fields, cache.wrap(entry.image_id, load)))
     return refs, classes
 
 
-def _choose_classes(index: DatasetIndex, spec: DatasetSpec) -> tuple[tuple[str, ...], dict[int, int]]:
-    wanted = tuple(spec.classes or index.classes)
-    unknown = [name for name in wanted if name not in index.classes]
+def _choose_classes(given: Sequence[str], wanted: Wanted) -> tuple[tuple[str, ...], dict[int, int]]:
+    """Return the classes that count, and old number -> new number; boxes of other classes are left out."""
+    chosen = tuple(wanted or given)
+    unknown = [name for name in chosen if name not in given]
     if unknown:
-        raise DataError(f"the set has no class {unknown[0]!r}", remedy=f"it has {', '.join(index.classes)}")
-    return wanted, {index.classes.index(name): i for i, name in enumerate(wanted)}
+        raise DataError(f"the set has no class {unknown[0]!r}", remedy=f"it has {', '.join(given)}")
+    return chosen, {given.index(name): i for i, name in enumerate(chosen)}
+
+
+def _renumbered(boxes: Boxes, renumber: Mapping[int, int]) -> Boxes:
+    keep = np.isin(boxes.classes, list(renumber))
+    kinds = np.array([renumber[int(c)] for c in boxes.classes[keep]], np.int32)
+    return Boxes(boxes.xyxy_px[keep], kinds)
 
 
 class _Cache:
