@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_MAX_NUMBER = 1e9
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Boxes:
@@ -52,12 +54,15 @@ class Boxes:
         """Read the rows that `to_json` wrote.
 
         Raises:
-            ValueError: a row is not five numbers.
+            ValueError: a row is not five numbers that a picture can have. Never anything else.
         """
-        table = np.asarray(rows, dtype=np.float64)
+        try:
+            table = np.asarray(rows, dtype=np.float64)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"a box row is not numbers ({error})") from error
         if table.size == 0:
             return cls.empty()
-        if table.ndim != 2 or table.shape[1] != 5 or not np.isfinite(table).all():
+        if table.ndim != 2 or table.shape[1] != 5 or not (np.abs(table) < _MAX_NUMBER).all():
             raise ValueError("a box row is [x0, y0, x1, y1, class]")
         return cls(table[:, :4].astype(np.float32), table[:, 4].astype(np.int32))
 

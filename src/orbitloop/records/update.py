@@ -17,7 +17,10 @@ class CanaryCase:
 
 @dataclass(frozen=True, slots=True)
 class UpdateManifest:
-    """What is signed. `payload_digest` covers the delta's bytes; `base` and `result` are digests of all weights before and after."""
+    """What is signed.
+
+    `payload_digest` covers the delta's bytes; `base` and `result` are digests of all weights before and after.
+    """
 
     version: int
     model: str
