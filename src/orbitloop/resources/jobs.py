@@ -129,7 +129,7 @@ class Canary(Section):
     cases: Annotated[int, Field(ge=0, le=10_000), Integral] = 8
     """Labelled tiles that travel with the update; 0 = no trial by accuracy."""
     max_loss: Share = 0.1
-    """Most that the trial may stay behind what the ground measured on the same tiles, AP50."""
+    """Most that the trial may stay behind the running model on the same tiles, in F1 at IoU 0.5."""
 
 
 class Update(Section):
