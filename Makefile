@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV   := .venv
+SHELL  := bash
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 BENCH  ?= $(patsubst bench/bench_%.py,%,$(wildcard bench/bench_*.py))
@@ -57,11 +58,14 @@ check: lint types layers test ## all that a commit must pass
 bench: env ## run the benchmarks and rewrite docs/benchmarks.md (BENCH=link runs one)
 	@set -e; for name in $(BENCH); do echo "== $$name"; $(VENV)/bin/orbitloop bench $$name; done
 
+# A page is replaced only when its generator ended well.
 docs: env ## write the generated pages again
-	$(PY) -m orbitloop.resources.schema > docs/reference/mission-file.md.new
-	@mv docs/reference/mission-file.md.new docs/reference/mission-file.md
-	$(PY) -c 'from pathlib import Path; from orbitloop.reports.figures import render_benchmarks as r; \
-		Path("docs/benchmarks.md").write_text(r(Path("bench/results")), encoding="utf-8")'
+	@set -e; write() { "$${@:2}" > "$$1.new" && mv "$$1.new" "$$1" && echo "$$1"; }; \
+	write docs/reference/mission-file.md $(PY) -m orbitloop.resources.schema; \
+	write docs/reference/cli.md $(PY) -m orbitloop.cli.reference commands; \
+	write docs/reference/exit-codes.md $(PY) -m orbitloop.cli.reference exit-codes; \
+	write docs/benchmarks.md $(PY) -c 'import sys; from pathlib import Path; \
+		from orbitloop.reports.figures import render_benchmarks; sys.stdout.write(render_benchmarks(Path("bench/results")))'
 
 clean: ## remove caches and build outputs; .venv and runs/ stay
 	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
