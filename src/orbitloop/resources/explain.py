@@ -141,11 +141,21 @@ def fields_at(model: type[BaseModel], path: Path) -> dict[str, str]:
     }
 
 
+def is_free_at(model: type[BaseModel], path: Path) -> bool:
+    """Say whether the mapping at `path` may have keys of any name (in one of its forms, in a union)."""
+    found = _models(model)
+    for part in path:
+        found = [inner for m in found for inner in _descend(m, part)]
+    return any(m is Any or m is dict or get_origin(m) is dict for m in found)
+
+
 def _descend(annotation: Any, part: str | int) -> Iterator[Any]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         for name, field in annotation.model_fields.items():
             if part in (field.alias, name):
                 yield from _models(field.annotation)
+    elif annotation is Any:
+        yield Any
     elif get_origin(annotation) is dict and isinstance(part, str):
         yield from _models(get_args(annotation)[1])
     elif get_origin(annotation) is tuple and isinstance(part, int):

@@ -7,7 +7,7 @@ Dataset, Model or IncrementalLearningJob without a name takes its kind's, and a 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path as FilePath
@@ -19,6 +19,7 @@ from orbitloop.resources.explain import describe, explain, shown
 from orbitloop.resources.kinds import KINDS
 from orbitloop.resources.meta import API_VERSION, Resource
 from orbitloop.resources.mission import MissionPlan, Resolver
+from orbitloop.resources.overrides import apply_overrides, parse_override
 from orbitloop.resources.problems import InvalidManifest, Path, Problem, dotted
 from orbitloop.resources.yamltree import Document, read_documents
 
@@ -45,13 +46,18 @@ def parse_manifests(text: str, where: str = "<text>") -> list[Resource]:
     return [item.resource for item in located]
 
 
-def parse_mission(text: str, where: str = "<text>") -> MissionPlan:
+def parse_mission(text: str, where: str = "<text>", overrides: Sequence[str] = ()) -> MissionPlan:
     """Read a mission from YAML text and check its references.
+
+    Args:
+        text: the file's text.
+        where: what errors call it.
+        overrides: settings `KIND.path=VALUE` that replace what the text says, in order (`resources.overrides`).
 
     Raises:
         ManifestError: anything is wrong; its `problems` hold all of it. Never anything else.
     """
-    located, problems = _parse(text, where)
+    located, problems = _parse(text, where, overrides)
     if problems:
         # References are checked only between sound resources: a broken one would be reported again as missing.
         raise InvalidManifest(problems)
@@ -66,13 +72,13 @@ def parse_mission(text: str, where: str = "<text>") -> MissionPlan:
     raise InvalidManifest(sorted(problems, key=lambda problem: problem.line or 0))
 
 
-def load_mission(path: str | os.PathLike[str]) -> MissionPlan:
-    """Read a mission file.
+def load_mission(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> MissionPlan:
+    """Read a mission file, with `overrides` as in `parse_mission`.
 
     Raises:
         ManifestError: the file cannot be read, is too large or is not UTF-8, or anything in it is wrong.
     """
-    return parse_mission(_read(FilePath(path)), str(path))
+    return parse_mission(_read(FilePath(path)), str(path), overrides)
 
 
 def _read(path: FilePath) -> str:
@@ -99,15 +105,16 @@ def _read(path: FilePath) -> str:
         raise InvalidManifest([Problem(source, line, "", what, "save the file as UTF-8 text")]) from error
 
 
-def _parse(text: str, source: str) -> tuple[list[_Located], list[Problem]]:
+def _parse(text: str, source: str, overrides: Sequence[str] = ()) -> tuple[list[_Located], list[Problem]]:
     located: list[_Located] = []
     if len(text) > MAX_FILE_BYTES:
         what = f"the text is over the limit of {MAX_FILE_BYTES // 1_000_000} MB"
         return [], [Problem(source, None, "", what, "split it")]
     documents, problems = read_documents(text, source)
     unread = {(problem.line, problem.field) for problem in problems}
-    for document in _flat(documents):
-        resource, found = _validate(document, source)
+    flat, origins = apply_overrides(list(_flat(documents)), [parse_override(text) for text in overrides])
+    for index, document in enumerate(flat):
+        resource, found = _validate(document, source, origins.get(index, {}))
         # What could not be read as a value was reported; that it is now empty is no news.
         problems += [problem for problem in found if (problem.line, problem.field) not in unread]
         if resource is not None:
@@ -132,8 +139,11 @@ def _flat(documents: list[Document]) -> Iterator[Document]:
             yield Document(item, inner.pop((), document.line), inner)
 
 
-def _validate(document: Document, source: str) -> tuple[Resource | None, list[Problem]]:
+def _validate(document: Document, source: str, origins: Mapping[Path, str]) -> tuple[Resource | None, list[Problem]]:
     def problem(path: Path, what: str, remedy: str) -> Problem:
+        for place, override in origins.items():
+            if path[: len(place)] == place:
+                return Problem(override, None, dotted(path), what, remedy)
         return Problem(source, document.line_of(path), dotted(path), what, remedy)
 
     raw = document.value

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orbitloop.ground.adapters.model_store import save_model
+from orbitloop.onboard.weights import load_weights
 from orbitloop.records.label import LabelledImage
 from orbitloop.reports.mission import MissionReport
 from orbitloop.reports.write import ReportPaths, write_report
@@ -20,13 +22,16 @@ from orbitloop.sim.runner import MissionRun, Watcher
 from orbitloop.sim.training import TrainedModel, TrainingRequest, trained_model
 from orbitloop.sim.world import SceneRef, World, open_world
 
+MODEL_FOLDER = "model"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MissionResult:
-    """What a run left: the report, where its files lie, and why it stopped if it was stopped."""
+    """What a run left: the report, where its files lie, the folder of the model that flies, and whether it was stopped."""
 
     report: MissionReport
     paths: ReportPaths
+    model: Path
     interrupted: bool
 
 
@@ -74,7 +79,15 @@ def run_mission(
         interrupted = True
     report = build_report(run, complete=not interrupted, ceiling=top)
     paths = write_report(report, out_dir, pictures(run))
-    return MissionResult(report, paths, interrupted)
+    return MissionResult(report, paths, _keep_model(run, out_dir / MODEL_FOLDER), interrupted)
+
+
+def _keep_model(run: MissionRun, folder: Path) -> Path:
+    """Write the newest model that flies, as its satellite holds it, so that it can be used without the run."""
+    slots = (satellite.agent.slots.active() for satellite in run.satellites.values())
+    flying = max(slots, key=lambda slot: slot.version)
+    save_model(folder, flying.graph, load_weights(flying.weights))
+    return folder
 
 
 def base_model(plan: MissionPlan, world: World, watcher: Watcher, cache: Path | None) -> TrainedModel:

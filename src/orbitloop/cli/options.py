@@ -1,0 +1,43 @@
+"""Arguments that several commands share, so that they are called the same and mean the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from orbitloop.resources.mission import MissionPlan
+
+MissionFile = Annotated[Path, typer.Argument(metavar="MISSION.yaml", help="The mission file.")]
+DataDir = Annotated[
+    Path, typer.Option("--data", metavar="DIR", envvar="ORBITLOOP_DATA", help="Folder that holds the data sets.")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Seed, instead of the mission's own.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KIND.PATH=VALUE",
+        help="Set a field of a resource, inside its spec; VALUE is YAML. Repeatable. KIND/NAME.PATH where there are several.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout, and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+DEFAULT_DATA = Path("data")
+
+
+def load_plan(mission: Path, overrides: list[str] | None, seed: int | None = None) -> MissionPlan:
+    """Read a mission file with what the command line changes in it.
+
+    Raises:
+        ManifestError: the file or an override is not what it should be.
+    """
+    from orbitloop.resources.manifest import load_mission
+
+    plan = load_mission(mission, overrides or ())
+    return plan if seed is None else plan.with_seed(seed)

@@ -1,0 +1,87 @@
+"""Commands on an update: what is in a bundle, before anybody believes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orbitloop.cli.options import Json
+from orbitloop.cli.terminal import add_row, print_json, show, table
+from orbitloop.errors import UpdateError
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look into updates.")
+
+
+@app.callback()
+def update() -> None:
+    """Look into updates: what a bundle would change, and what it costs to send."""
+
+
+@app.command("inspect")
+def inspect_bundle(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="File with an update as it goes up.")],
+    rate: Annotated[float, typer.Option(metavar="BPS", min=1, help="Uplink rate, bit/s.")] = 256e3,
+    json_output: Json = False,
+) -> None:
+    """Show what an update would change: its tensors, their codecs and bytes, and the seconds that it takes to send.
+
+    Nothing is applied and no signature is checked: that the figures are true is for the satellite's keys to say. What is
+    checked is that the payload is the one that the manifest names.
+
+    \b
+    Example:
+      orbitloop update inspect update-3.bundle --rate 64000
+
+    \b
+    Exit codes: 0 done; 15 not an update; 16 its envelope is malformed.
+    """
+    from orbitloop.delta.apply import inspect_delta
+    from orbitloop.delta.bundle import check_payload, open_bundle, read_manifest
+    from orbitloop.trust.envelope import Envelope
+
+    data = _read(bundle)
+    opened = open_bundle(data)
+    envelope = Envelope.from_bytes(opened.envelope)
+    manifest = read_manifest(envelope.payload)
+    check_payload(manifest, opened.payload)
+    entries = inspect_delta(opened.payload)
+    tensors: list[dict[str, Any]] = [
+        {"name": e.name, "codec": e.codec, "shape": list(e.shape), "elements": e.elements, "bytes": e.length} for e in entries
+    ]
+    seconds = 8 * len(data) / rate
+    if json_output:
+        plain = {name: value for name, value in manifest.to_json().items() if name not in ("schema", "canary")}
+        signed_by = [name for name, _ in envelope.signatures]
+        sizes = {"bundle_bytes": len(data), "canary_cases": len(manifest.canary), "rate_bps": rate, "seconds": seconds}
+        print_json({**plain, **sizes, "signed_by": signed_by, "tensors": tensors})
+        return
+    from orbitloop.reports.units import human_bytes, human_count
+
+    listed = table("tensor", "codec", "shape", ">elements", ">bytes", ">bit/weight")
+    for t in tensors:
+        bits = f"{8 * t['bytes'] / t['elements']:.2f}" if t["elements"] else ""
+        shape = " x ".join(map(str, t["shape"])) or "scalar"
+        add_row(listed, t["name"], t["codec"], shape, human_count(t["elements"]), human_bytes(t["bytes"]), bits)
+    show(
+        listed,
+        f"update {manifest.version} of {manifest.model} for {', '.join(manifest.satellites) or 'every satellite'}",
+        f"base   {manifest.base}\nresult {manifest.result}",
+        f"{len(tensors)} tensors, {len(manifest.canary)} canary cases",
+        f"{human_bytes(len(data))} in all: {seconds:.1f} s at {rate:g} bit/s",
+        f"signed by {', '.join(name for name, _ in envelope.signatures) or 'nobody'} (not verified here)",
+    )
+
+
+def _read(path: Path) -> bytes:
+    from orbitloop.records.wire import MAX_RECORD_BYTES
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_RECORD_BYTES + 1)
+    except OSError as error:
+        raise UpdateError(f"cannot be read ({error.strerror})", where=str(path), remedy="name a bundle's file") from error
+    if len(data) > MAX_RECORD_BYTES:
+        raise UpdateError(f"larger than {MAX_RECORD_BYTES} bytes", where=str(path))
+    return data
