@@ -52,8 +52,9 @@ def judge(
         evaluate: weights and pictures -> accuracy, by the pipeline that flies.
     """
     objects = sum(len(image.boxes) for image in new)
-    if objects < rule.min_objects:
-        why = f"no evidence: {objects} labelled objects in the frozen new set, {rule.min_objects} are needed"
+    needed = max(1, rule.min_objects)
+    if objects < needed:
+        why = f"no evidence: {objects} labelled objects in the frozen new set, {needed} are needed"
         return GateVerdict(False, (why,), {})
     scores = {
         name: {"champion": evaluate(champion, images), "candidate": evaluate(candidate, images)}
@@ -80,9 +81,11 @@ def _value(accuracy: Accuracy, measure: str) -> float:
 
 
 def _difference(pair: dict[str, float]) -> float:
-    return pair["candidate"] - pair["champion"]
+    # Rounded as the values are: 0.96 - 0.95 is a hundredth, and not the hair more that binary fractions make of it.
+    return round(pair["candidate"] - pair["champion"], 6)
 
 
 def _say(what: str, pair: dict[str, float], rule: str, limit: float) -> str:
     change = 100 * _difference(pair)
-    return f"{what}: AP50 {100 * pair['champion']:.1f} -> {100 * pair['candidate']:.1f} ({change:+.1f} points; {rule} {100 * limit:.1f})"
+    ap50 = f"{100 * pair['champion']:.1f} -> {100 * pair['candidate']:.1f}"
+    return f"{what}: AP50 {ap50} ({change:+.1f} points; {rule} {100 * limit:.1f})"

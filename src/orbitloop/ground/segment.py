@@ -7,7 +7,7 @@ Leaves to others: training (`adapters`), judging (`gate`), signing (`release`), 
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orbitloop.errors import ImageError, StateError, WireError
@@ -99,6 +99,8 @@ class GroundSegment:
         if answer is None:
             self.counts.unlabelled += 1
             return None
+        # Boxes are kept as they will be saved, so that a resumed run trains on the same numbers.
+        answer = replace(answer, boxes=Boxes.from_json(answer.boxes.to_json()))
         image = LabelledImage(sample.sample_id, sample.domain, pixels, answer.boxes, answer.source)
         filed = self._file(sample, answer, image, self.round)
         digest = digest_bytes(payload)
@@ -130,7 +132,10 @@ class GroundSegment:
         return [f.image for f in self.filed.values() if f.for_gate]
 
     def canary_cases(self, satellites: Sequence[str], count: int) -> tuple[CanaryCase, ...]:
-        """Choose the trial for an update: of each satellite's latest gate samples (never trained on), those with most objects."""
+        """Choose the trial for an update: `count` of each satellite's samples with objects, the fullest ones.
+
+        Gate samples, which never train, come first; where there are too few, others fill up.
+        """
         chosen: list[CanaryCase] = []
         for name in satellites:
             mine = [f for f in self.filed.values() if f.sample.satellite == name and len(f.image.boxes)]
@@ -171,7 +176,7 @@ class GroundSegment:
                 image = LabelledImage(sample.sample_id, sample.domain, pixels, answer.boxes, answer.source)
                 self._file(sample, answer, image, int(row["round"]))
                 self._wire[sample.sample_id] = str(row["blob"])
-        except (KeyError, TypeError, ValueError, WireError, ImageError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, WireError, ImageError) as error:
             raise StateError(f"the ground's saved state is malformed ({error!r})", where="ground") from error
 
     def _file(self, sample: HardSample, answer: Answer, image: LabelledImage, number: int) -> FiledSample:

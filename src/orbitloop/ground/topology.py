@@ -23,6 +23,7 @@ ANCHORS_PER_STRIDE = 3
 BACKBONE_END = 12
 SKIP_LAYER = 8
 EMBEDDING_LAYER = 12
+OUTPUT_LAYERS = (15, 22)
 LEAKY_SLOPE = 0.1
 BN_EPSILON = 1e-5
 
@@ -144,7 +145,7 @@ def _tensors_of(term: str) -> Iterable[str]:
     if term == "bn":
         return [n for n in names if n.startswith("bn")]
     if term == "outputs":
-        return [n for n in names if layer_of(n) in (15, 22)]
+        return [n for n in names if layer_of(n) in OUTPUT_LAYERS]
     if term.startswith("early:") and term[6:].isdigit():
         convs = [layer.index for layer in layers(1.0, 1) if layer.kind == "conv"]
         first = convs[: int(term[6:])]

@@ -77,7 +77,7 @@ def _affine_view(
     picture = Image.fromarray(image.pixels).transform(
         (size_px, size_px), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=(114, 114, 114)
     )
-    boxes = _map_boxes(image.boxes, np.linalg.inv(matrix), offset)
+    boxes = _map_boxes(image.boxes, np.asarray(np.linalg.inv(matrix), np.float64), offset)
     return np.asarray(picture, np.uint8), boxes.crop(0, 0, size_px, size_px, _MIN_VISIBLE)
 
 
@@ -122,4 +122,4 @@ def _relight(pixels: npt.NDArray[np.uint8], augmentation: Augmentation, rng: np.
     if sigma < 0.5:
         return out
     grain = rng.integers(-128, 128, size=pixels.shape[:2], dtype=np.int16) * (sigma / 74)
-    return np.clip(out + grain[..., None], 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(out + grain[..., None], 0, 255), np.uint8)

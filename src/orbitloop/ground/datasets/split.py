@@ -18,7 +18,6 @@ from typing import Any, Generic
 from orbitloop.errors import DataError
 from orbitloop.ground.datasets.index import SceneT, Selector, select_some
 
-
 _LONE = "\0one-scene domains"
 
 
@@ -52,8 +51,9 @@ def split_scenes(
 
     A scene that the base selectors match is base, whatever else matches it; else it belongs to the first phase that matches.
     Of each domain (within base, within a phase) the nearest whole number to `held_out` x n scenes is held out: at least 1
-    where n >= 2, never all, none where n = 1; domains of one scene are pooled first. Of what is left of base, `gate` of it in the same way goes to the gate, spread
-    over the domains. A share of 0 takes nothing. Parts keep the selectors' order, then the set's.
+    where n >= 2, never all, none where n = 1; domains of one scene are pooled first. Of what is left of base, `gate` of it in
+    the same way goes to the gate, spread over the domains. A share of 0 takes nothing. Parts keep the selectors' order,
+    then the set's.
 
     Args:
         scenes: `DatasetIndex.entries`, or any objects with `image_id` (unique), `domain` and `fields`.
