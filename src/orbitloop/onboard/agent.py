@@ -3,7 +3,7 @@
 It is told the time, the battery's charge and when a window opens; it never waits, never opens a socket, never reads a clock.
 What must survive a reboot is in the slots (flash), in the storage's and the link's state (`to_json`), and in two counters.
 
-    capture  -> observe()       tiles, detections, hard samples into storage; by the power guard's leave
+    capture  -> observe()       tiles; detections queued as GeoJSON; hard samples into storage; by the power guard's leave
     AOS      -> prepare_pass()  beacon first, then samples chosen for this window's bytes and joules
     received -> receive()       an update: verify, stage, try on the canary, confirm or roll back
     reboot   -> boot()          recover the slots; a trial that a reboot ended is reported
@@ -24,6 +24,7 @@ from orbitloop.algorithms.tiling import tile_windows
 from orbitloop.errors import ImageError, ModelError, StateError, WireError
 from orbitloop.link.session import Endpoint
 from orbitloop.onboard.engine import Engine
+from orbitloop.onboard.geojson import feature_collection
 from orbitloop.onboard.pipeline import SceneResult, detect_scene, make_samples
 from orbitloop.onboard.power import PowerGuard
 from orbitloop.onboard.slots import SlotStore
@@ -32,6 +33,7 @@ from orbitloop.onboard.updates import Staged, Updater
 from orbitloop.onboard.weights import load_weights
 from orbitloop.plugins.kinds import Miner, Selector
 from orbitloop.records.contact import ContactWindow
+from orbitloop.records.detections_wire import detections_to_bytes
 from orbitloop.records.health import Beacon
 from orbitloop.records.label import Boxes
 from orbitloop.records.pixels import decode_image
@@ -45,8 +47,8 @@ from orbitloop.records.wire import pack
 Weights = Mapping[str, npt.NDArray[np.float32]]
 EngineFactory = Callable[[bytes, Weights], Engine]
 
-BEACON, SAMPLE, UPDATE = "beacon", "sample", "update"
-BEACON_PRIORITY, SAMPLE_PRIORITY = 0, 20
+BEACON, DETECTION, SAMPLE, UPDATE = "beacon", "detection", "sample", "update"
+BEACON_PRIORITY, DETECTION_PRIORITY, SAMPLE_PRIORITY = 0, 10, 20
 KEPT_REPORTS = 8
 MAX_TILE_PIXELS = 4_000_000
 
@@ -155,9 +157,25 @@ class Agent:
                 sample.embedding,
             )
             stored += self.storage.put(candidate, data)
+        self._queue_detections(scene, result)
         self.tiles_seen += len(result.tiles)
         self.hard_seen += len(hard)
         return Observation(result, tuple(hard), stored, len(result.tiles) * self.settings.energy_per_tile_j)
+
+    def _queue_detections(self, scene: Scene, result: SceneResult) -> None:
+        """Queue what was found in a scene: the product, final at once, whatever becomes of its hard tiles."""
+        if not len(result.detections):
+            return
+        collection = feature_collection(
+            result.detections,
+            classes=self.engine.metadata.classes,
+            scene_id=scene.scene_id,
+            captured_at_s=scene.captured_at_s,
+            model_digest=self.slots.active().digest,
+            geo=scene.geo,
+        )
+        payload = detections_to_bytes(collection)
+        self.endpoint.offer(DETECTION, payload, priority=DETECTION_PRIORITY, now_s=scene.captured_at_s, key=scene.scene_id)
 
     def prepare_pass(
         self, window: ContactWindow, budget: PassBudget, battery_wh: float, now_s: float, rng: np.random.Generator

@@ -113,6 +113,7 @@ class Counts:
     received: int = 0
     duplicates: int = 0
     labelled: int = 0
+    detections: int = 0
 
 
 @dataclass(frozen=True, slots=True)

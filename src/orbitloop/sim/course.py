@@ -29,6 +29,8 @@ class Course:
     initial: dict[str, Any] = field(default_factory=dict)
     latest: dict[str, Any] = field(default_factory=dict)
     down_by_kind: dict[str, int] = field(default_factory=dict)
+    detections: list[str] = field(default_factory=list)
+    """Digests of the detection records that came down, in order; the bytes are in the run's blobs."""
     rounds: list[Round] = field(default_factory=list)
     timeline: list[TimelinePoint] = field(default_factory=list)
     passes: list[PassSummary] = field(default_factory=list)

@@ -5,6 +5,7 @@ The one function behind `orbitloop run`; it may be stopped between any two instr
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from orbitloop.ground.adapters.model_store import save_model
 from orbitloop.onboard.weights import load_weights
+from orbitloop.records.detections_wire import detections_from_bytes
 from orbitloop.records.label import LabelledImage
 from orbitloop.reports.mission import MissionReport
 from orbitloop.reports.write import ReportPaths, write_report
@@ -22,6 +24,7 @@ from orbitloop.sim.runner import MissionRun, Watcher
 from orbitloop.sim.training import TrainedModel, TrainingRequest, trained_model
 from orbitloop.sim.world import SceneRef, World, open_world
 
+DETECTIONS_FILE = "detections.geojson"
 MODEL_FOLDER = "model"
 
 
@@ -79,7 +82,16 @@ def run_mission(
         interrupted = True
     report = build_report(run, complete=not interrupted, ceiling=top)
     paths = write_report(report, out_dir, pictures(run))
+    _write_detections(run, out_dir / DETECTIONS_FILE)
     return MissionResult(report, paths, _keep_model(run, out_dir / MODEL_FOLDER), interrupted)
+
+
+def _write_detections(run: MissionRun, file: Path) -> None:
+    """Write all detections that came down as one GeoJSON, which any GIS opens."""
+    features = [f for digest in run.course.detections for f in detections_from_bytes(run.blobs[digest])["features"]]
+    spare = file.with_suffix(".tmp")
+    spare.write_text(json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":")))
+    spare.replace(file)
 
 
 def _keep_model(run: MissionRun, folder: Path) -> Path:

@@ -13,6 +13,7 @@ import orbitloop
 from orbitloop.ground.segment import FiledSample
 from orbitloop.ground.topology import partition
 from orbitloop.onboard.pipeline import detect_scene
+from orbitloop.records.detections_wire import detections_from_bytes
 from orbitloop.records.pixels import encode_image
 from orbitloop.records.prediction import Detections
 from orbitloop.reports.mission import Accuracy, ByteCounts, Counts, MissionReport, ModelSummary, Scores
@@ -127,6 +128,7 @@ def _counts(run: MissionRun) -> Counts:
         received=counts.received,
         duplicates=counts.duplicates,
         labelled=len(run.segment.filed),
+        detections=sum(len(detections_from_bytes(run.blobs[d])["features"]) for d in run.course.detections),
     )
 
 

@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 
 from orbitloop.clock import VirtualClock, iso_utc
-from orbitloop.errors import StateError
+from orbitloop.errors import StateError, WireError
 from orbitloop.ground.labelling import PricedLabeller
 from orbitloop.ground.segment import GroundSegment, SegmentRules
-from orbitloop.onboard.agent import BEACON, SAMPLE, PassBudget
+from orbitloop.onboard.agent import BEACON, DETECTION, SAMPLE, PassBudget
 from orbitloop.orbit.track import geo_transform_at
 from orbitloop.plugins.registry import default_registry
 from orbitloop.records.contact import ContactPlan, ContactWindow
+from orbitloop.records.detections_wire import detections_from_bytes
 from orbitloop.records.health import Beacon
 from orbitloop.records.ids import digest_bytes, digest_json, digest_tensors
 from orbitloop.records.scene import Scene
@@ -110,7 +111,16 @@ class MissionRun:
         self.awaited: dict[str, tuple[int, float]] = {}
         """Satellite -> version and time of release of the update whose end it has not told yet."""
         self.satellites: dict[str, SimulatedSatellite] = {}
-        self._wire(state)
+        if state is None:
+            self._wire(None)
+            return
+        try:
+            self._wire(state)
+            self._restore(state)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise StateError(
+                f"the checkpoint is malformed ({error!r})", where=str(self.checkpoints.file), remedy="run the mission afresh"
+            ) from error
 
     # -- setting up ------------------------------------------------------------------------------------------------------
 
@@ -139,19 +149,14 @@ class MissionRun:
             return labellers(self.plan, self.world, lambda n, of, loss: tell(name, n, of, f"loss {loss:.3f}"), self.cache)
 
     def _wire(self, state: dict[str, Any] | None) -> None:
-        trusted = TrustedKeys.of([self.key.public], 1)
-        registry = default_registry()
-        rows = state["satellites"] if state else {}
+        trusted, registry = TrustedKeys.of([self.key.public], 1), default_registry()
         for name in self.plan.satellites:
-            saved = rows.get(name)
-            blobs = None
-            if saved is not None:
-                blobs = {k: {n: self.checkpoints.blob(d) for n, d in v.items()} for k, v in saved["blobs"].items()}
-            self.satellites[name] = build_satellite(
-                self.plan, name, self.base, trusted, registry, saved["state"] if saved else None, blobs
-            )
-        if state is not None:
-            self._restore(state)
+            row = blobs = None
+            if state is not None:
+                row = state["satellites"][name]
+                blobs = {k: {n: self.checkpoints.blob(d) for n, d in v.items()} for k, v in row["blobs"].items()}
+                row = row["state"]
+            self.satellites[name] = build_satellite(self.plan, name, self.base, trusted, registry, row, blobs)
 
     # -- the run ---------------------------------------------------------------------------------------------------------
 
@@ -280,8 +285,20 @@ class MissionRun:
             for item in result.at_ground:
                 if item.kind == SAMPLE:
                     self.course.round_sent += self.segment.receive(item.payload) is not None
+                elif item.kind == DETECTION:
+                    self._file_detections(item.payload)
                 elif item.kind == BEACON:
                     self._hear(Beacon.from_json(unpack(item.payload, expect=BEACON).fields))
+
+    def _file_detections(self, payload: bytes) -> None:
+        try:
+            detections_from_bytes(payload)
+        except WireError:
+            self.segment.counts.damaged += 1
+            return
+        digest = digest_bytes(payload)
+        self.blobs[digest] = payload
+        self.course.detections.append(digest)
 
     def _hear(self, beacon: Beacon) -> None:
         """Learn what flies from the satellite's own word: the ground never assumes that an update has arrived."""
@@ -422,19 +439,14 @@ class MissionRun:
             )
 
     def _restore(self, state: dict[str, Any]) -> None:
-        try:
-            self.next_window, self.flying_version = int(state["next_window"]), int(state["flying_version"])
-            self.clock.advance_to(float(state["now_s"]))
-            self.blobs.update({digest: self.checkpoints.blob(digest) for digest in state["segment_blobs"]})
-            self.segment.restore(state["segment"])
-            self.course = Course.from_json(state["course"])
-            self.pending = self.maker.restore(state["rounds"], self.checkpoints)
-            self.champion = str(state["champion"])
-            self.awaited = {str(n): (int(v), float(t)) for n, (v, t) in state["awaited"].items()}
-        except (KeyError, TypeError, ValueError) as error:
-            raise StateError(
-                f"the checkpoint is malformed ({error!r})", where=str(self.checkpoints.file), remedy="run the mission afresh"
-            ) from error
+        self.next_window, self.flying_version = int(state["next_window"]), int(state["flying_version"])
+        self.clock.advance_to(float(state["now_s"]))
+        self.blobs.update({digest: self.checkpoints.blob(digest) for digest in state["segment_blobs"]})
+        self.segment.restore(state["segment"])
+        self.course = Course.from_json(state["course"])
+        self.pending = self.maker.restore(state["rounds"], self.checkpoints)
+        self.champion = str(state["champion"])
+        self.awaited = {str(n): (int(v), float(t)) for n, (v, t) in state["awaited"].items()}
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
