@@ -10,6 +10,7 @@ import pytest
 import tiny_mission
 
 from orbitloop.resources.mission import MissionPlan
+from orbitloop.sim import rounds
 from orbitloop.sim.mission import MissionResult, run_mission
 from orbitloop.sim.runner import Watcher
 
@@ -28,10 +29,18 @@ def run_tiny(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """Run a plan to its end, in a folder of its own unless one is given."""
 
     def run(
-        plan: MissionPlan, out: Path | None = None, *, resume: bool = False, watcher: Watcher | None = None
+        plan: MissionPlan,
+        out: Path | None = None,
+        *,
+        resume: bool = False,
+        watcher: Watcher | None = None,
+        real_gate: bool = False,
     ) -> MissionResult:
         folder = out or tmp_path_factory.mktemp("run")
-        return run_mission(plan, Path("no-data"), folder, resume=resume, watcher=watcher, cache=cache)
+        with pytest.MonkeyPatch.context() as patch:
+            if not real_gate:
+                patch.setattr(rounds, "judge", tiny_mission.open_gate)
+            return run_mission(plan, Path("no-data"), folder, resume=resume, watcher=watcher, cache=cache)
 
     return run
 

@@ -168,7 +168,7 @@ def test_the_ceiling_is_reported_where_it_is_asked_for(run_tiny, finished):
 
 
 def test_a_gate_that_stays_shut_sends_nothing_up(run_tiny):
-    report = run_tiny(tiny_plan(job={"gate": {"minGain": 0.99}})).report
+    report = run_tiny(tiny_plan(job={"gate": {"minGain": 0.99}}), real_gate=True).report
     check_books(report)
     assert len(report.rounds) == 2
     assert all(one.gate is not None and not one.gate.passed and one.update is None for one in report.rounds)

@@ -16,7 +16,7 @@ from typing import Any
 from orbitloop.errors import StateError
 from orbitloop.records.ids import digest_bytes
 
-SCHEMA = "orbitloop.run/1"
+SCHEMA = "orbitloop.run/2"
 MAX_STATE_BYTES = 256 << 20
 
 
@@ -45,7 +45,8 @@ class Checkpoints:
             target = self.blob_dir / name
             if not target.exists():
                 _write(target, blob)
-        _write(self.file, json.dumps({"schema": SCHEMA, **state}, sort_keys=True).encode())
+        body = _plain(state)
+        _write(self.file, _plain({"schema": SCHEMA, "digest": digest_bytes(body), "state": state}))
         for stray in self.blob_dir.iterdir():
             if stray.name not in named:
                 stray.unlink(missing_ok=True)
@@ -54,20 +55,23 @@ class Checkpoints:
         """Read the state.
 
         Raises:
-            StateError: there is none, or it is malformed.
+            StateError: there is none, or it is not, to the byte, what was saved.
         """
         if not self.exists():
             raise StateError("there is no run to resume", where=str(self.file), remedy="start it without --resume")
         if self.file.stat().st_size > MAX_STATE_BYTES:
             raise StateError("the checkpoint is larger than any that we write", where=str(self.file))
         try:
-            state = json.loads(self.file.read_bytes())
+            whole = json.loads(self.file.read_bytes())
         except (ValueError, RecursionError) as error:
             raise StateError(f"the checkpoint is not JSON ({error})", where=str(self.file)) from error
-        if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+        if not isinstance(whole, dict) or whole.get("schema") != SCHEMA:
             raise StateError(
                 f"not a checkpoint of this version ({SCHEMA})", where=str(self.file), remedy="run the mission afresh"
             )
+        state = whole.get("state")
+        if not isinstance(state, dict) or whole.get("digest") != digest_bytes(_plain(state)):
+            raise StateError("the checkpoint is damaged", where=str(self.file), remedy="run the mission afresh")
         return state
 
     def blob(self, digest: str) -> bytes:
@@ -76,8 +80,8 @@ class Checkpoints:
         Raises:
             StateError: it is missing or damaged.
         """
-        name = digest.removeprefix("sha256:")
-        if not name.isalnum():
+        name = str(digest).removeprefix("sha256:")
+        if not (name.isascii() and name.isalnum()):
             raise StateError(f"{digest!r} is no blob's name", where=str(self.blob_dir))
         try:
             data = (self.blob_dir / name).read_bytes()
@@ -86,6 +90,10 @@ class Checkpoints:
         if digest_bytes(data) != f"sha256:{name}":
             raise StateError(f"blob {name[:12]} is damaged", where=str(self.blob_dir), remedy="run the mission afresh")
         return data
+
+
+def _plain(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
 
 
 def _write(target: Path, data: bytes) -> None:
