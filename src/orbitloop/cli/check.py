@@ -21,7 +21,7 @@ def validate(
 
     \b
     Example:
-      orbitloop validate missions/*.yaml
+      orbitloop validate missions/farmland-demo.yaml missions/ships.yaml
 
     \b
     Exit codes: 0 all are sound; 10 one is not.

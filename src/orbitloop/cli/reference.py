@@ -71,7 +71,7 @@ def _section(words: tuple[str, ...], command: Any) -> str:
         if paragraph.startswith("\b"):
             title, *lines = paragraph.removeprefix("\b").strip("\n").split("\n")
             if title.startswith("Example"):
-                parts.append("```console\n" + textwrap.dedent("\n".join(lines)) + "\n```")
+                parts.append("```bash\n" + textwrap.dedent("\n".join(lines)) + "\n```")
             else:
                 parts.append(" ".join([title, *lines]))
         else:
