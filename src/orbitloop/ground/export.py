@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +117,7 @@ def _decode(nodes: list[onnx.NodeProto], constants: list[TensorProto], source: s
     fields = 5 + len(metadata.classes)
     tag = f"d{level}"
 
-    def node(op: str, inputs: list[str], out: str, **attributes: object) -> str:
+    def node(op: str, inputs: list[str], out: str, **attributes: Any) -> str:
         nodes.append(helper.make_node(op, inputs, [out], **attributes))
         return out
 

@@ -36,19 +36,24 @@ def check_parity(reference: npt.NDArray[np.float32], runtime: npt.NDArray[np.flo
         floor: boxes are compared where either side's score reaches it; scores are compared everywhere.
 
     Raises:
-        ExportError: shapes differ, or a box or score differs by more than the last bits of float32 explain.
+        ExportError: there is nothing to compare, shapes differ, or a box or score differs by more than the last bits of
+            float32 explain.
     """
     if reference.shape != runtime.shape:
         raise ExportError(f"the exported model gives {runtime.shape}, the trained one {reference.shape}")
+    if reference.size == 0:
+        raise ExportError("no tile to compare the exported model on", remedy="give the parity gate at least one tile")
     ours, theirs = (rows[..., 4:5] * rows[..., 5:] for rows in (reference, runtime))
     score_gap = np.abs(ours - theirs).max(axis=-1)
     seen = np.maximum(ours, theirs).max(axis=-1) >= floor
-    box_gap = np.abs(reference[..., :4] - runtime[..., :4]).max(axis=-1)[seen]
+    box_gap = np.where(seen, np.abs(reference[..., :4] - runtime[..., :4]).max(axis=-1), 0)
     worst_box, worst_score = float(box_gap.max(initial=0.0)), float(score_gap.max(initial=0.0))
-    if not (worst_score <= MAX_SCORE_DIFFERENCE and worst_box <= MAX_BOX_DIFFERENCE_PX):
-        tile = int(np.unravel_index(int(score_gap.argmax()), score_gap.shape)[0])
+    close = (score_gap <= MAX_SCORE_DIFFERENCE) & (box_gap <= MAX_BOX_DIFFERENCE_PX)  # a NaN is not close
+    if not close.all():
+        tile = int(np.argwhere(~close)[0, 0])
         raise ExportError(
-            f"the exported model differs from the trained one: scores by {worst_score:.4f}, boxes by {worst_box:.3f} px (tile {tile})",
+            f"the exported model differs from the trained one: scores by {worst_score:.4f}, "
+            f"boxes by {worst_box:.3f} px (tile {tile})",
             remedy="the export is refused; compare the network's layers with the graph writer's",
         )
     return Parity(int(seen.sum()), worst_box, worst_score)

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from orbitloop.delta.apply import apply_delta
 from orbitloop.delta.bundle import manifest_bytes, pack_bundle
-from orbitloop.delta.make import make_delta
+from orbitloop.delta.codecs import HALF_MAX, Exact
+from orbitloop.delta.make import QUANTISABLE_MAX, make_delta
+from orbitloop.errors import UpdateError
 from orbitloop.plugins.kinds import DeltaCodec
 from orbitloop.records.ids import digest_bytes, digest_tensors
 from orbitloop.records.update import CanaryCase, UpdateManifest
@@ -37,15 +39,28 @@ class CodedUpdate:
 
 
 def code_update(base: Weights, candidate: Weights, codec: DeltaCodec, small: DeltaCodec) -> CodedUpdate:
-    """Code `candidate` against `base` and decode it again.
+    """Code `candidate` against `base` and decode it again. A tensor too large for its codec is written exactly.
 
     Args:
         base: what the satellites hold.
         candidate: what training gave.
         codec: for tensors of two and more dimensions.
         small: for vectors (batch-norm, biases), where a step per channel would cost more than the values.
+
+    Raises:
+        UpdateError: the tensors do not fit each other, the candidate is not finite, or a codec refuses a tensor of usual size.
     """
-    payload = make_delta(base, candidate, codec_for=lambda _, tensor: codec if tensor.ndim > 1 else small)
+    broken = sorted(name for name, tensor in candidate.items() if not np.isfinite(tensor).all())
+    if broken:
+        raise UpdateError("the candidate is not finite", where=broken[0], remedy="train it again with a lower learning rate")
+    exact = Exact()
+
+    def choose(name: str, target: Array) -> DeltaCodec:
+        usual, limit = (codec, QUANTISABLE_MAX) if target.ndim > 1 else (small, HALF_MAX)
+        peak = max(float(np.abs(t).max(initial=0.0)) for t in (base[name], target))
+        return usual if peak <= limit else exact
+
+    payload = make_delta(base, candidate, codec_for=choose)
     result = apply_delta(base, payload)
     return CodedUpdate(payload, result, digest_tensors(base), digest_tensors(result))
 

@@ -20,6 +20,7 @@ from orbitloop.errors import ModelError
 from orbitloop.records.model import GRAPH_FILE, WEIGHTS_FILE
 
 Weights = dict[str, npt.NDArray[np.float32]]
+_REMEDY = "delete the folder; it is made again when it is needed"
 
 
 def cache_dir() -> Path:
@@ -35,9 +36,11 @@ def save_model(folder: Path, graph: bytes, weights: Mapping[str, npt.NDArray[np.
     try:
         (spare / GRAPH_FILE).write_bytes(graph)
         save_file({n: np.ascontiguousarray(weights[n]) for n in sorted(weights)}, spare / WEIGHTS_FILE)
-        if folder.exists():
-            shutil.rmtree(folder)
-        spare.rename(folder)
+        try:
+            spare.rename(folder)
+        except OSError:  # an earlier one stands there, or that of another process that was faster
+            shutil.rmtree(folder, ignore_errors=True)
+            spare.rename(folder)
     except BaseException:
         shutil.rmtree(spare, ignore_errors=True)
         raise
@@ -49,13 +52,14 @@ def load_model(folder: Path) -> tuple[bytes, Weights]:
     Raises:
         ModelError: a file is missing or malformed.
     """
+    lost = [name for name in (GRAPH_FILE, WEIGHTS_FILE) if not (folder / name).exists()]
+    if lost:
+        raise ModelError(f"no model here: {lost[0]} is missing", where=str(folder), remedy="train one with `orbitloop train`")
     try:
-        return (folder / GRAPH_FILE).read_bytes(), dict(load_file(folder / WEIGHTS_FILE))
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"no model here: {Path(str(error.filename)).name} is missing",
-            where=str(folder),
-            remedy="train one with `orbitloop train`",
-        ) from error
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"weights cannot be read ({error})", where=str(folder)) from error
+        graph, weights = (folder / GRAPH_FILE).read_bytes(), dict(load_file(folder / WEIGHTS_FILE))
+    except (OSError, SafetensorError, TypeError, ValueError, KeyError) as error:  # numpy has no word for some dtypes
+        raise ModelError(f"model cannot be read ({error})", where=str(folder), remedy=_REMEDY) from error
+    odd = sorted(name for name, array in weights.items() if array.dtype != np.float32)
+    if odd:
+        raise ModelError(f"tensor {odd[0]} is {weights[odd[0]].dtype}, not float32", where=str(folder), remedy=_REMEDY)
+    return graph, weights

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from orbitloop.errors import ModelError
-from orbitloop.ground.topology import BN_EPSILON, EMBEDDING_LAYER, LEAKY_SLOPE, SKIP_LAYER, Layer, layers
+from orbitloop.ground.topology import BN_EPSILON, EMBEDDING_LAYER, LEAKY_SLOPE, OUTPUT_LAYERS, SKIP_LAYER, Layer, layers
 
 Weights = dict[str, npt.NDArray[np.float32]]
 _BN_PARTS = {"weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -53,7 +53,8 @@ class YoloV3Tiny(nn.Module):
         kept = dict(kept)
         for layer in self.table[start:]:
             self._run(layer, kept)
-        return kept[15], kept[22]
+        coarse, fine = OUTPUT_LAYERS
+        return kept[coarse], kept[fine]
 
     def embedding(self, image: Tensor) -> Tensor:
         """Return the mean of the last backbone map, (B, D)."""
@@ -113,13 +114,17 @@ class YoloV3Tiny(nn.Module):
         return {n: t.detach().to("cpu", torch.float32, copy=True).contiguous().numpy() for n, t in self.named_weights().items()}
 
     def set_trainable(self, names: Iterable[str]) -> None:
-        """Let only these tensors train; a batch-norm not among them keeps its running statistics too."""
+        """Let only these tensors train.
+
+        A batch-norm normalises by its batch, and moves its running statistics, only where both of them are named; else by the
+        statistics that it has.
+        """
         chosen = set(names)
         for name, tensor in self.named_weights().items():
             if tensor.is_leaf and not name.endswith((".mean", ".var")):
                 tensor.requires_grad_(name in chosen)
         for name, norm in self.norms.items():
-            norm.train(f"{name}.weight" in chosen)
+            norm.train({f"{name}.mean", f"{name}.var"} <= chosen)
 
 
 def feature_layers(start: int) -> tuple[int, ...]:
@@ -127,6 +132,8 @@ def feature_layers(start: int) -> tuple[int, ...]:
     needed = {layer.source for layer in layers(1.0, 1)[start:] if layer.kind != "yolo" and layer.source < start}
     if SKIP_LAYER < start <= 20:
         needed.add(SKIP_LAYER)
+    # The two output maps are always read, by the loss.
+    needed |= {layer for layer in OUTPUT_LAYERS if layer < start}
     return tuple(sorted(needed))
 
 

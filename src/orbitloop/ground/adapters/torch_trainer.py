@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -28,7 +29,10 @@ from orbitloop.ground.adapters.loss import DetectionLoss
 from orbitloop.ground.adapters.network import Weights, YoloV3Tiny
 from orbitloop.ground.topology import STRIDES, layer_of
 from orbitloop.ground.views import Augmentation, draw_view
+from orbitloop.records.ids import digest_tensors
 from orbitloop.records.label import Boxes, LabelledImage
+
+CHECKPOINT_EVERY_S = 30.0
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, loss)."""
@@ -110,15 +114,20 @@ class TorchTrainer:
             key: names the checkpoint.
 
         Raises:
-            TrainingError: nothing to train on, or the loss became infinite.
+            TrainingError: nothing to train on, nothing that trains, or the loss or a weight became infinite.
         """
         if not new:
             raise TrainingError("no labelled picture to train on", remedy="send more samples down, or lower trigger.minSamples")
+        if all(name.endswith((".mean", ".var")) for name in plan.trainable):
+            raise TrainingError(
+                "the partition names no tensor that learns (running statistics only follow)",
+                remedy="name weights or biases too, for instance bn",
+            )
         network = YoloV3Tiny(self.width, self.classes)
         network.load_weights(weights)
         network.set_trainable(plan.trainable)
         network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        run = _Run(self, network, plan, new, old, key)
+        run = _Run(self, network, plan, new, old, key, digest_tensors(weights))
         return run.go(progress)
 
 
@@ -133,8 +142,9 @@ class _Run:
         new: Sequence[LabelledImage],
         old: Sequence[LabelledImage],
         key: str,
+        origin: str,
     ) -> None:
-        self.trainer, self.network, self.plan, self.key = trainer, network, plan, key
+        self.trainer, self.network, self.plan, self.key, self.origin = trainer, network, plan, key, origin
         self.new, self.old = list(new), list(old)
         self.live = {n: t for n, t in network.named_weights().items() if n in set(plan.trainable)}
         learned = {n: t for n, t in self.live.items() if not n.endswith((".mean", ".var"))}
@@ -165,11 +175,17 @@ class _Run:
             if progress and (now - told > 0.5 or step + 1 == self.plan.steps):
                 progress(step + 1, self.plan.steps, float(np.mean(self.losses[-20:])))
                 told = now
-            if now - saved > 30:
+            if now - saved >= CHECKPOINT_EVERY_S:
                 self._save(step + 1)
                 saved = time.monotonic()
         final = dict(self.network.export_weights())
         final.update({n: t.to("cpu", torch.float32, copy=True).contiguous().numpy() for n, t in self.average.items()})
+        # The loss of a step says nothing of the weights after it.
+        broken = sorted(name for name, array in final.items() if not np.isfinite(array).all())
+        if broken:
+            raise TrainingError(
+                f"{broken[0]} is not finite after {self.plan.steps} steps", remedy="lower training.learningRate"
+            )
         self._forget()
         tenth = max(1, self.plan.steps // 10)
         return TrainingResult(
@@ -249,20 +265,23 @@ class _Run:
         path.parent.mkdir(parents=True, exist_ok=True)
         spare = path.with_suffix(".tmp")
         plain = {n: t.detach().contiguous().clone() for n, t in tensors.items()}
-        save_file(plain, spare, {"step": str(step), "losses": json.dumps(self.losses), "identity": self._identity()})
+        about = {"step": str(step), "losses": json.dumps(self.losses), "identity": self._identity(), "origin": self.origin}
+        save_file(plain, spare, about)
         spare.replace(path)
 
     def _restore(self) -> int:
+        """Take up a checkpoint and return the steps done; 0 where there is none, or another training's, or a damaged one."""
         path = self._path()
         if path is None or not path.exists():
             return 0
-        from safetensors import safe_open
-
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-        if about.get("identity") != self._identity():
+        try:
+            with safe_open(path, "pt") as file:
+                about = file.metadata() or {}
+            tensors = load_file(path)
+        except SafetensorError:  # power failed while it was written; the training can always be done again
             return 0
-        tensors = load_file(path)
+        if about.get("identity") != self._identity() or about.get("origin", self.origin) != self.origin:
+            return 0
         step = int(about["step"])
         self.losses = [float(v) for v in json.loads(about["losses"])]
         with torch.no_grad():

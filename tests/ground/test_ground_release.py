@@ -1,0 +1,188 @@
+"""A release: what was judged is, to the bit, what the satellite runs after it has applied the bundle."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orbitloop.delta.apply import inspect_delta
+from orbitloop.delta.codecs import Exact, Half, Quantised
+from orbitloop.errors import UpdateError
+from orbitloop.ground.release import CodedUpdate, code_update, sign_bundle
+from orbitloop.onboard.slots import SlotStore
+from orbitloop.onboard.updates import Staged, Updater
+from orbitloop.onboard.weights import save_weights
+from orbitloop.records.ids import digest_tensors
+from orbitloop.records.update import ApplyOutcome, ApplyReport, CanaryCase
+from orbitloop.records.verdict import GateVerdict
+from orbitloop.sim.flash import MemoryFlash
+from orbitloop.trust.keys import TrustedKeys, generate_key
+
+Weights = dict[str, npt.NDArray[np.float32]]
+KEY = generate_key(b"\x01" * 32)
+STRANGER = generate_key(b"\x02" * 32)
+TRUSTED = TrustedKeys.of([KEY.public], 1)
+VERDICT = GateVerdict(True, ("new domains: AP50 50.0 -> 60.0",), {"new_ap50": {"champion": 0.5, "candidate": 0.6}})
+CANARY = (CanaryCase("s1", ((1.0, 2.0, 30.5, 40.0, 0.0),)),)
+
+
+def base() -> Weights:
+    rng = np.random.default_rng(0)
+    shapes = {
+        "conv00.weight": (8, 3, 3, 3),
+        "conv15.weight": (18, 8, 1, 1),
+        "conv15.bias": (18,),
+        "bn00.weight": (8,),
+        "bn00.var": (8,),
+    }
+    return {n: rng.uniform(-1, 1, s).astype(np.float32) for n, s in shapes.items()}
+
+
+def candidate(**changes: float) -> Weights:
+    """The base with some noise on all but the first convolution; a named tensor gets a constant at its first place."""
+    rng = np.random.default_rng(1)
+    made = {n: a if n == "conv00.weight" else a + rng.normal(0, 0.05, a.shape).astype(np.float32) for n, a in base().items()}
+    for name, value in changes.items():
+        array = made[name.replace("_", ".")].copy()
+        array.flat[0] = value
+        made[name.replace("_", ".")] = array
+    return made
+
+
+def coded(target: Weights | None = None) -> CodedUpdate:
+    return code_update(base(), target or candidate(), Quantised(0.3), Half())
+
+
+def codecs_of(update: CodedUpdate) -> dict[str, str]:
+    return {entry.name: entry.codec for entry in inspect_delta(update.payload)}
+
+
+def flying(weights: Weights) -> tuple[SlotStore, Updater]:
+    slots = SlotStore(MemoryFlash())
+    slots.install_factory(b"graph", save_weights(weights), version=3)
+    return slots, Updater("sat-1", "fields", slots, TRUSTED)
+
+
+def bundle_of(update: CodedUpdate, *, satellites: tuple[str, ...] = ("sat-1",), key: object = KEY, version: int = 4) -> bytes:
+    _, bundle = sign_bundle(
+        update, version=version, model="fields", satellites=satellites, verdict=VERDICT, canary=CANARY, keys=[key]
+    )
+    return bundle
+
+
+@pytest.mark.parametrize(("codec", "small"), [(Quantised(0.3), Half()), (Quantised(0.05), Exact()), (Exact(), Exact())])
+def test_what_was_judged_is_what_flies(codec: Quantised | Exact, small: Half | Exact) -> None:
+    update = code_update(base(), candidate(), codec, small)
+    slots, updater = flying(base())
+    manifest, bundle = sign_bundle(
+        update, version=4, model="fields", satellites=["sat-1"], verdict=VERDICT, canary=CANARY, keys=[KEY]
+    )
+    staged = updater.receive(bundle, 1.7e9)
+    assert isinstance(staged, Staged)
+    assert staged.manifest == manifest
+    assert staged.manifest.gate == VERDICT.to_json()
+    updater.begin_trial()
+    report = updater.complete(True, {"ap50_after": 0.6}, "canary holds", 1.7e9)
+    assert report.outcome is ApplyOutcome.CONFIRMED
+    assert report.active_digest == slots.active().digest == update.result_digest == digest_tensors(update.result)
+    assert all(np.array_equal(staged.weights[n], update.result[n]) for n in update.result)
+
+
+def test_the_result_is_near_the_candidate_and_unchanged_tensors_cost_nothing() -> None:
+    update = coded()
+    assert codecs_of(update) == {n: "quantised" if n == "conv15.weight" else "half" for n in base() if n != "conv00.weight"}
+    assert np.array_equal(update.result["conv00.weight"], base()["conv00.weight"])
+    residual = candidate()["conv15.weight"] - base()["conv15.weight"]
+    assert (
+        np.abs(update.result["conv15.weight"] - candidate()["conv15.weight"]).max()
+        < 0.2 * np.sqrt((residual**2).mean(axis=(1, 2, 3))).max()
+    )
+    assert update.base_digest == digest_tensors(base())
+
+
+def test_small_vectors_are_the_nearest_half_precision_numbers() -> None:
+    for name in ("conv15.bias", "bn00.weight", "bn00.var"):
+        assert np.array_equal(coded().result[name], candidate()[name].astype(np.float16).astype(np.float32))
+
+
+def test_the_exact_codec_gives_the_candidate() -> None:
+    update = code_update(base(), candidate(), Exact(), Exact())
+    assert update.result_digest == digest_tensors(candidate())
+
+
+@pytest.mark.parametrize("value", [65504.0, 65505.0, 1e9, -3e38])
+def test_a_vector_too_large_for_half_precision_is_written_exactly(value: float) -> None:
+    update = coded(candidate(bn00_var=value))
+    assert codecs_of(update)["bn00.var"] == ("half" if abs(value) <= 65504 else "exact")
+    assert update.result["bn00.var"][0] == np.float32(value)
+    assert codecs_of(update)["bn00.weight"] == "half"
+    assert isinstance(flying(base())[1].receive(bundle_of(update), 1.7e9), Staged)
+
+
+@pytest.mark.parametrize("value", [1.1e6, -1e30])
+def test_a_matrix_too_large_to_quantise_is_written_exactly(value: float) -> None:
+    update = coded(candidate(conv15_weight=value))
+    assert codecs_of(update)["conv15.weight"] == "exact"
+    assert update.result["conv15.weight"].flat[0] == np.float32(value)
+
+
+def test_a_base_too_large_to_quantise_is_left_exactly() -> None:
+    large = base()
+    large["conv15.weight"].flat[0] = 1e30
+    update = code_update(large, candidate(), Quantised(0.3), Half())
+    assert np.array_equal(update.result["conv15.weight"], candidate()["conv15.weight"])
+
+
+@given(st.integers(0, 2**31), st.floats(1e-6, 1e9), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_any_finite_candidate_can_be_released(seed: int, scale: float, base_too: bool) -> None:
+    rng = np.random.default_rng(seed)
+    target = {n: (scale * rng.standard_cauchy(a.shape)).clip(-3e38, 3e38).astype(np.float32) for n, a in base().items()}
+    start = {n: (a * scale).astype(np.float32) for n, a in base().items()} if base_too else base()
+    update = code_update(start, target, Quantised(0.3), Half())
+    assert all(np.isfinite(a).all() for a in update.result.values())
+    assert isinstance(flying(start)[1].receive(bundle_of(update), 1.7e9), Staged)
+
+
+def test_a_candidate_of_another_shape_is_refused() -> None:
+    with pytest.raises(UpdateError, match="shapes differ"):
+        coded(candidate() | {"bn00.var": np.zeros(9, np.float32)})
+
+
+def test_a_tensor_that_the_base_does_not_have_is_refused() -> None:
+    with pytest.raises(UpdateError, match="not in the base"):
+        coded(candidate() | {"bn99.var": np.zeros(9, np.float32)})
+
+
+@pytest.mark.parametrize("name", ["bn00_var", "conv15_weight"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_candidate_that_is_not_finite_is_not_released(name: str, value: float) -> None:
+    with pytest.raises(UpdateError, match="not finite") as caught:
+        coded(candidate(**{name: value}))
+    assert caught.value.where == name.replace("_", ".")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"satellites": ("sat-2",)}, "addressed to sat-2"),
+        ({"key": STRANGER}, "signature"),
+        ({"version": 3}, "version 3 is not above 3"),
+    ],
+)
+def test_a_bundle_for_another_or_by_another_is_refused(changes: dict[str, object], reason: str) -> None:
+    slots, updater = flying(base())
+    report = updater.receive(bundle_of(coded(), **changes), 1.7e9)  # type: ignore[arg-type]
+    assert isinstance(report, ApplyReport)
+    assert report.outcome is ApplyOutcome.REFUSED
+    assert reason in report.reason
+    assert slots.active().digest == digest_tensors(base())
+
+
+def test_nothing_changed_is_a_valid_update_to_the_same_model() -> None:
+    update = coded(base())
+    assert update.result_digest == update.base_digest
+    assert codecs_of(update) == {}
