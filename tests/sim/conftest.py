@@ -55,9 +55,11 @@ def finished(run_tiny: Runner) -> MissionResult:
 def run_process(cache: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the tiny mission in a process of its own, which options may have kill itself."""
 
-    def run(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    shared = cache
+
+    def run(out: Path, *options: str, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "random"}
-        command = [sys.executable, str(PROGRAM), str(out), str(cache), *options]
+        command = [sys.executable, str(PROGRAM), str(out), str(cache or shared), *options]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
     return run

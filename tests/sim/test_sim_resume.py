@@ -82,6 +82,8 @@ def test_a_run_stopped_at_every_stage_and_event_ends_like_one_that_never_was(run
     result = run_to_the_end(run_tiny, tiny_plan(), tmp_path, watcher)
     assert differences(result.report, finished.report) == []
     assert result.report.digest() == finished.report.digest()
+    for name in ("detections.geojson", "model/graph.onnx", "model/weights.safetensors"):
+        assert (tmp_path / name).read_bytes() == (finished.paths.json.parent / name).read_bytes(), name
     names = {place[1] for place in watcher.places if place[0] == "stage"}
     assert names >= {"mission", "on board", "train round 1", "train round 2", "gate", "evaluate"}
     assert len(watcher.places) > 50
@@ -165,10 +167,10 @@ def test_two_processes_give_the_same_digest_and_another_seed_another(run_process
     assert digests[1] != digests[0]
 
 
-def killed_then_resumed(run_process: Any, out: Path, *options: str) -> str:
-    killed = run_process(out, "--save-each-step", *options)
+def killed_then_resumed(run_process: Any, out: Path, *options: str, cache: Path | None = None) -> str:
+    killed = run_process(out, "--save-each-step", *options, cache=cache)
     assert killed.returncode in (-signal.SIGKILL, 0), killed.stderr
-    resumed = run_process(out, "--resume")
+    resumed = run_process(out, "--resume", cache=cache)
     assert resumed.returncode == 0, resumed.stderr
     digest: str = json.loads(resumed.stdout)["digest"]
     assert read_report(out).digest() == digest
@@ -178,6 +180,14 @@ def killed_then_resumed(run_process: Any, out: Path, *options: str) -> str:
 @pytest.mark.parametrize("kill", [("--kill-at", "30"), ("--kill-at-write", "25")], ids=" ".join)
 def test_a_killed_process_resumes_to_the_same_digest(run_process, finished, tmp_path, kill):
     assert killed_then_resumed(run_process, tmp_path, *kill) == finished.report.digest()
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_it_trains_the_base_model_goes_on_with_it(run_process, finished, tmp_path):
+    for moment in ("3", "20", "41"):
+        models = tmp_path / f"models-{moment}"
+        digest = killed_then_resumed(run_process, tmp_path / moment, "--kill-at", moment, cache=models)
+        assert digest == finished.report.digest()
 
 
 @pytest.mark.slow

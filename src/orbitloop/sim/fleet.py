@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,8 +31,10 @@ from orbitloop.records.contact import ContactPlan
 from orbitloop.resources.fleet import ElementsOrbit, OmmOrbit, Satellite, TleOrbit
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.flash import MemoryFlash
-from orbitloop.sim.training import TrainedModel
 from orbitloop.trust.keys import TrustedKeys
+
+if TYPE_CHECKING:  # so that listing contacts does not load torch
+    from orbitloop.sim.training import TrainedModel
 
 _BATTERY_STEP_S = 600.0
 

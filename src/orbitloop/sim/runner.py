@@ -40,10 +40,11 @@ from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.channel import WindowResult, run_window
 from orbitloop.sim.checkpoint import Checkpoints
 from orbitloop.sim.course import Course
-from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts, saved_state
+from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts
 from orbitloop.sim.labellers import labellers
 from orbitloop.sim.measure import Measurement, Meter
 from orbitloop.sim.rounds import Pending, RoundMaker
+from orbitloop.sim.snapshot import restore, snapshot
 from orbitloop.sim.training import TrainedModel
 from orbitloop.sim.world import SceneRef, World
 from orbitloop.trust.keys import SigningKey, TrustedKeys, generate_key
@@ -116,7 +117,7 @@ class MissionRun:
             return
         try:
             self._wire(state)
-            self._restore(state)
+            restore(self, state)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise StateError(
                 f"the checkpoint is malformed ({error!r})", where=str(self.checkpoints.file), remedy="run the mission afresh"
@@ -407,46 +408,10 @@ class MissionRun:
         over = self.segment.round >= self.segment.rules.max_rounds or (idle and not self.segment.due())
         return over and self._all_heard()
 
-    # -- state -----------------------------------------------------------------------------------------------------------
-
     def save(self) -> None:
         """Write a checkpoint."""
         with self.timed("checkpoint"):
-            rows: dict[str, Any] = {}
-            blobs: dict[str, bytes] = dict(self.blobs)
-            for name, satellite in self.satellites.items():
-                state, held = saved_state(satellite)
-                named = {place: {n: digest_bytes(b) for n, b in files.items()} for place, files in held.items()}
-                rows[name] = {"state": state, "blobs": named}
-                blobs |= {digest_bytes(b): b for files in held.values() for b in files.values()}
-            extra = self.maker.saved(self.pending)
-            blobs |= extra.blobs
-            self.checkpoints.save(
-                {
-                    "identity": self.identity,
-                    "next_window": self.next_window,
-                    "now_s": self.clock.now_s(),
-                    "flying_version": self.flying_version,
-                    "champion": self.champion,
-                    "awaited": self.awaited,
-                    "satellites": rows,
-                    "segment": self.segment.to_json(),
-                    "segment_blobs": sorted(self.blobs),
-                    "course": self.course.to_json(),
-                    "rounds": extra.state,
-                },
-                blobs.values(),
-            )
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.next_window, self.flying_version = int(state["next_window"]), int(state["flying_version"])
-        self.clock.advance_to(float(state["now_s"]))
-        self.blobs.update({digest: self.checkpoints.blob(digest) for digest in state["segment_blobs"]})
-        self.segment.restore(state["segment"])
-        self.course = Course.from_json(state["course"])
-        self.pending = self.maker.restore(state["rounds"], self.checkpoints)
-        self.champion = str(state["champion"])
-        self.awaited = {str(n): (int(v), float(t)) for n, (v, t) in state["awaited"].items()}
+            self.checkpoints.save(*snapshot(self))
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
