@@ -208,6 +208,13 @@ def test_a_training_that_diverges_is_an_error_and_no_traceback(world: SimpleName
     assert result.stderr.endswith("error: loss is not finite\n  -> lower the learning rate\n")
 
 
+def test_a_folder_that_cannot_be_written_is_words(world: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = invoke("run", world.mission, "--out", tmp_path / "file", "--quiet")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "Not a directory" in result.stderr
+
+
 def test_a_data_set_that_is_not_there_is_named(world: SimpleNamespace, tmp_path: Path) -> None:
     mission = Path(__file__).parents[2] / "missions" / "ships.yaml"
     result = invoke("run", mission, "--data", tmp_path, "--out", tmp_path / "run")

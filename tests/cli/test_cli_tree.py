@@ -190,3 +190,15 @@ def test_json_is_strict_json(capsys: pytest.CaptureFixture[str]) -> None:
         print_json({"x": float("nan")})
     print_json({"x": "é"})
     assert json.loads(capsys.readouterr().out) == {"x": "é"}
+
+
+def test_what_only_looks_loads_no_torch() -> None:
+    mission = str(ROOT / "missions" / "farmland-demo.yaml")
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom orbitloop.cli.main import app\n"
+        f"mission = {mission!r}\n"
+        "for words in (['passes', mission], ['validate', mission], ['plugins'], ['detect', 'x.png', '--model', 'x']):\n"
+        "    print(CliRunner().invoke(app, words).exit_code)\nassert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["0", "0", "0", "13"]

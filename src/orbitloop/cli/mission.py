@@ -91,9 +91,11 @@ def _next(mission: Path, folder: Path) -> list[str]:
 
 
 def _tell(report: MissionReport, paths: ReportPaths) -> None:
+    from rich.text import Text
+
     from orbitloop.reports.story import story_table, summary
 
-    show(story_table(report), summary(report), f"\nreport: {paths.html}", f"digest: {report.digest()}")
+    show(story_table(report), Text(summary(report)), f"\nreport: {paths.html}", f"digest: {report.digest()}")
 
 
 def _result(report: MissionReport, paths: ReportPaths, folder: Path) -> dict[str, Any]:
