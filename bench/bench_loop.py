@@ -63,7 +63,7 @@ def _times(report: MissionReport, total_s: float, quick: bool) -> list[Figure]:
             round(total_s, 2),
             "s",
             at_most=None if quick else AIM_S,
-            note=f"{size}, {report.counts.tiles_seen} tiles seen, {len(report.rounds)} rounds, nothing cached.",
+            note=f"{size}, {report.counts.tiles_seen} tiles seen, rounds: {len(report.rounds)}, nothing cached.",
         ),
         figure_of(
             "share of training",
