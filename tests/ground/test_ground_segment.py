@@ -217,12 +217,14 @@ def test_a_sample_without_objects_is_no_canary() -> None:
     assert ground.canary_cases(["sat-1"], 3) == ()
 
 
-@given(arrivals, st.integers(0, 40), st.integers(0, 2))
+@given(arrivals, st.floats(0, 1), st.integers(0, 2))
 @settings(max_examples=30, deadline=None)
-def test_a_restored_segment_goes_on_as_if_nothing_had_happened(rows: list[tuple[int, int, str]], cut: int, rounds: int) -> None:
+def test_a_restored_segment_goes_on_as_if_nothing_had_happened(
+    rows: list[tuple[int, int, str]], cut: float, rounds: int
+) -> None:
     through, before = segment(), segment()
     for n, (scene, tile, satellite) in enumerate(rows):
-        if n == cut:
+        if n == int(cut * len(rows)):
             for ground in (through, before):
                 for _ in range(rounds):
                     ground.start_round()
@@ -236,6 +238,22 @@ def test_a_restored_segment_goes_on_as_if_nothing_had_happened(rows: list[tuple[
     assert through.canary_cases(["sat-1", "sat-2"], 4) == before.canary_cases(["sat-1", "sat-2"], 4)
     assert through.to_json() == before.to_json()
     assert (through.due(), through.round) == (before.due(), before.round)
+
+
+def test_what_is_restored_has_the_very_boxes_and_replaces_all_that_was_there() -> None:
+    ground, used = segment(), segment()
+    for i, scene in enumerate((4, 3, 2, 9, 8, 7, 6)):
+        ground.receive(sample(f"s{i}", scene))
+        used.receive(sample(f"u{i}", 10 + i))
+    used.blobs.update(ground.blobs)
+    used.restore(json.loads(json.dumps(ground.to_json())))
+    assert same(used.training_set(), ground.training_set())
+    assert same(used.gate_set(), ground.gate_set())
+    assert [i.image_id for i in ground.gate_set()] == ["s2", "s6"]
+    assert used.to_json() == ground.to_json()
+    for next_one in (ground, used):
+        next_one.receive(sample("later", 12))
+    assert used.filed["later"].for_gate == ground.filed["later"].for_gate
 
 
 def saved() -> tuple[dict[str, Any], dict[str, bytes]]:

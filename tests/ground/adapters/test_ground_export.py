@@ -280,6 +280,17 @@ def test_boxes_that_nobody_reports_may_differ_and_scores_may_not() -> None:
         check_parity(reference, runtime, 0.05)
 
 
+def test_a_box_that_one_side_would_report_is_compared() -> None:
+    reference = some_rows()
+    reference[..., 4:] = 0.2236  # score 0.049997; a little more on the other side passes as a score, and reports the box
+    runtime = reference.copy()
+    runtime[0, 0, 5:] = 0.2240
+    assert check_parity(reference, runtime, 0.05).rows == 1
+    runtime[0, 0, 3] += 1
+    with pytest.raises(ExportError, match=r"boxes by 1\.000 px"):
+        check_parity(reference, runtime, 0.05)
+
+
 def test_nothing_to_compare_is_no_parity() -> None:
     with pytest.raises(ExportError, match="no tile"):
         check_parity(np.zeros((0, 30, 6), np.float32), np.zeros((0, 30, 6), np.float32), 0.05)

@@ -217,8 +217,12 @@ def test_a_pooled_batch_gives_the_loss_of_the_whole_network() -> None:
     chosen = np.concatenate([picks.choice(pool.fresh, size=2, replace=False), picks.choice(pool.old, size=2, replace=False)])
     rng = np.random.default_rng([run.plan.seed, 2])
     drawn = [(True, i % 3) for i in range(6)] + [(False, int(i)) for i in rng.integers(2, size=6)]
-    parts = [run.views(drawn[first : first + 4], rng)[0] for first in range(0, 12, 4)]
-    pixels = torch.cat(parts)[torch.from_numpy(chosen)]
+    parts = [run.views(drawn[first : first + 4], rng) for first in range(0, 12, 4)]
+    pixels = torch.cat([p for p, _ in parts])[torch.from_numpy(chosen)]
+    for position, pick in enumerate(chosen):
+        rows = parts[pick // 4][1]
+        assert torch.equal(targets[targets[:, 0] == position, 1:], rows[rows[:, 0] == pick % 4, 1:])
+    assert len(targets) > 0
     with torch.no_grad():
         whole = run.trainer.loss(run.network(pixels), targets)
         with torch.autocast("cpu", torch.bfloat16):
@@ -232,6 +236,20 @@ def test_replay_has_its_share_and_large_pictures_are_drawn_by_area() -> None:
     assert sum(not new for new, _ in picks) == 200 * 2
     large = sum(new and index == 0 for new, index in picks) / (200 * 6)
     assert large == pytest.approx(100**2 / (100**2 + 2 * 64**2), abs=0.05)
+
+
+def test_every_step_draws_its_own_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, ...]] = []
+    views = _Run.views
+
+    def watched(run: _Run, picks: Any, rng: np.random.Generator) -> Any:
+        made = views(run, picks, rng)
+        seen.append(tuple(made[0].mean(dim=(1, 2, 3)).tolist()))
+        return made
+
+    monkeypatch.setattr(_Run, "views", watched)
+    trained(plan())
+    assert len(seen) == len(set(seen)) == STEPS
 
 
 def test_without_old_pictures_there_is_no_replay() -> None:
