@@ -1,0 +1,369 @@
+"""The agent with real parts: a small real network in the slots, a link, a storage, signed updates."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orbitloop.algorithms.mining.baselines import Always, Never
+from orbitloop.algorithms.selection.value import Value
+from orbitloop.delta.codecs import Exact
+from orbitloop.errors import StateError, UpdateError
+from orbitloop.ground.adapters.network import initial_weights
+from orbitloop.ground.export import write_graph
+from orbitloop.ground.release import code_update, sign_bundle
+from orbitloop.ground.topology import STRIDES
+from orbitloop.link.events import Received
+from orbitloop.link.session import Endpoint
+from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
+from orbitloop.onboard.agent import BEACON, DETECTION, SAMPLE, UPDATE, Agent, AgentSettings, PassBudget, WithProbe
+from orbitloop.onboard.power import PowerGuard
+from orbitloop.onboard.slots import SlotStore
+from orbitloop.onboard.storage import Storage
+from orbitloop.onboard.updates import Updater
+from orbitloop.onboard.weights import save_weights
+from orbitloop.records.contact import ContactWindow
+from orbitloop.records.detections_wire import detections_from_bytes
+from orbitloop.records.health import Beacon
+from orbitloop.records.ids import digest_tensors
+from orbitloop.records.model import ModelMetadata, Preprocessing
+from orbitloop.records.prediction import Detections, Prediction
+from orbitloop.records.sample_wire import sample_from_bytes
+from orbitloop.records.scene import GeoTransform, Scene
+from orbitloop.records.update import ApplyOutcome, CanaryCase
+from orbitloop.records.verdict import GateVerdict
+from orbitloop.records.wire import unpack
+from orbitloop.sim.flash import MemoryFlash
+from orbitloop.trust.keys import TrustedKeys, generate_key
+
+NOW_S = 1.78e9
+KEY = generate_key(b"\x01" * 32)
+FULL_WH = 100.0
+ANCHORS = (((60.0, 60.0), (80.0, 50.0), (50.0, 80.0)), ((12.0, 12.0), (24.0, 16.0), (16.0, 24.0)))
+METADATA = ModelMetadata("tiny", ("field",), 0.05, STRIDES, ANCHORS, Preprocessing(64, 16, 114, 0.01, 0.02, 0.5, 20))
+WEIGHTS = {name: array.copy() for name, array in initial_weights(0.05, 1, 0).items()}
+for _name in WEIGHTS:  # an untrained network is sure of nothing: lift the objectness so that it reports some boxes
+    if _name.startswith("conv") and _name.endswith(".bias"):
+        WEIGHTS[_name][4::6] = -1.0
+GRAPH = write_graph(METADATA, WEIGHTS)
+WINDOW = ContactWindow("sat-1", "svalbard", NOW_S, NOW_S + 300, 40.0, 2_000_000, 200_000)
+GEO = GeoTransform(10.0, 50.0, 1e-4, 0.0, 0.0, -1e-4)
+
+
+class Ship:
+    """An agent and all that it holds, so that a test can take the agent away and boot another on the same remains."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = AgentSettings("sat-1", **{"keep_easy": 0.0, **settings})
+        self.flash, self.samples, self.space = MemoryFlash(), {}, {}
+        SlotStore(self.flash).install_factory(GRAPH, save_weights(WEIGHTS))
+        self.storage, self.endpoint = Storage(10_000_000, self.samples), Endpoint(self.space)
+        self.agent = self.wired()
+
+    def wired(self, miner: Any = None) -> Agent:
+        slots = SlotStore(self.flash)
+        return Agent(
+            self.settings,
+            slots=slots,
+            updater=Updater("sat-1", "tiny", slots, TrustedKeys.of([KEY.public], 1)),
+            storage=self.storage,
+            endpoint=self.endpoint,
+            miner=miner or Always(),
+            selector=Value(),
+            guard=PowerGuard(FULL_WH, 0.3),
+            engine_factory=lambda graph, weights: OnnxEngine(graph, weights, threads=1),
+        )
+
+
+@pytest.fixture
+def ship() -> Ship:
+    return Ship()
+
+
+def scene(number: int = 0, size: int = 112) -> Scene:
+    pixels = np.random.default_rng(number).integers(0, 255, (size, size, 3), dtype=np.uint8)
+    return Scene(f"scene-{number}", "summer", pixels, NOW_S - 1000 + number, GEO)
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+def received(ship: Ship) -> list[Received]:
+    """Return what comes down, in order, when everything queued is sent."""
+    ground = Endpoint({})
+    ship.endpoint.open_window(NOW_S)
+    ground.open_window(NOW_S)
+    events = [event for pdu in ship.endpoint.transmit(10_000_000, NOW_S) for event in ground.receive(pdu, NOW_S)]
+    return [event for event in events if isinstance(event, Received)]
+
+
+def heard(ship: Ship, kind: str) -> list[bytes]:
+    return [event.payload for event in received(ship) if event.kind == kind]
+
+
+def changed_weights(scale: float = 0.05) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(1)
+    return {
+        n: (a + scale * draw.normal(size=a.shape)).astype(np.float32) if n.startswith("conv") else a for n, a in WEIGHTS.items()
+    }
+
+
+def bundle(target: dict[str, np.ndarray], version: int = 1, canary: tuple[CanaryCase, ...] = (), key: Any = KEY) -> bytes:
+    coded = code_update(WEIGHTS, target, Exact(), Exact())
+    verdict = GateVerdict(True, ("test",), {})
+    about = {"model": "tiny", "satellites": ["sat-1"], "verdict": verdict, "canary": canary}
+    return sign_bundle(coded, version=version, keys=[key], **about)[1]
+
+
+def canary_of(ship: Ship) -> tuple[CanaryCase, ...]:
+    """Return cases whose labels are what the running model itself reports, so that its F1 is near 1."""
+    cases = []
+    for candidate in ship.storage.list():
+        sample = sample_from_bytes(ship.storage.get(candidate.sample_id))
+        found = sample.detections.above(0.02)
+        rows = tuple((*(float(v) for v in box), 0.0) for box in found.boxes_xyxy_px)
+        cases.append(CanaryCase(sample.sample_id, rows))
+    return tuple(cases)
+
+
+# -- looking ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_capture_becomes_detections_samples_and_counters(ship):
+    seen = ship.agent.observe(scene(), FULL_WH)
+    assert seen.result is not None
+    assert seen.stored == len(seen.hard) == len(seen.result.tiles) == ship.agent.tiles_seen == ship.agent.hard_seen == 4
+    assert seen.spent_j == 4 * ship.settings.energy_per_tile_j
+    assert {s.model_digest for s in seen.hard} == {digest_tensors(WEIGHTS)}
+    assert len(ship.storage) == 4
+    found = [detections_from_bytes(data) for data in heard(ship, DETECTION)]
+    assert sum(len(c["features"]) for c in found) == len(seen.result.detections) > 0
+
+
+def test_seeing_a_scene_again_stores_nothing_twice(ship):
+    ship.agent.observe(scene(), FULL_WH)
+    ship.agent.observe(scene(), FULL_WH)
+    assert len(ship.storage) == 4
+
+
+@pytest.mark.parametrize("battery_wh", [30.0, 29.0, 0.0, 30.0 + 4 * 2.1 / 3600 - 1e-6, float("nan")])
+def test_without_energy_a_capture_is_let_go_untouched(ship, battery_wh):
+    seen = ship.agent.observe(scene(), battery_wh)
+    assert seen.result is None
+    assert (seen.hard, seen.stored, seen.spent_j) == ((), 0, 0.0)
+    assert len(ship.storage) == ship.agent.tiles_seen == ship.endpoint.queued_items == 0
+
+
+def test_with_just_enough_energy_it_looks(ship):
+    assert ship.agent.observe(scene(), 30.0 + 4 * 2.1 / 3600 + 1e-6).result is not None
+
+
+def test_a_probe_keeps_its_share_of_the_easy_and_always_the_same(ship):
+    draw = np.random.default_rng(0)
+    empty = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+    tiles = [Prediction(empty, draw.normal(size=8).astype(np.float32)) for _ in range(2000)]
+    kept = [WithProbe(Never(), 0.1).mine(t).hard for t in tiles]
+    assert 0.07 < np.mean(kept) < 0.13
+    assert kept == [WithProbe(Never(), 0.1).mine(t).hard for t in tiles]
+    assert not any(WithProbe(Never(), 0.0).mine(t).hard for t in tiles)
+    assert all(WithProbe(Never(), 1.0).mine(t).hard for t in tiles)
+    hard = WithProbe(Always(), 0.5).mine(tiles[0])
+    assert hard == Always().mine(tiles[0])
+
+
+# -- passes ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pass_brings_the_beacon_and_the_chosen_samples(ship):
+    ship.agent.observe(scene(), FULL_WH)
+    names = ship.agent.prepare_pass(WINDOW, PassBudget(), FULL_WH, NOW_S, rng())
+    assert len(names) == 4
+    assert ship.storage.list(sent=False) == []
+    ground = Endpoint({})
+    ship.endpoint.open_window(NOW_S)
+    kinds = [
+        e.kind for p in ship.endpoint.transmit(1_000_000, NOW_S) for e in ground.receive(p, NOW_S) if hasattr(e, "payload")
+    ]
+    assert kinds == [BEACON, DETECTION, *[SAMPLE] * 4], "the beacon first, then the product, then samples"
+
+
+def test_a_beacon_tells_state_and_reports(ship):
+    ship.agent.observe(scene(), FULL_WH)
+    ship.agent.receive(UPDATE, b"junk", NOW_S)
+    ship.agent.prepare_pass(WINDOW, PassBudget(), 77.77777, NOW_S, rng())
+    [data] = heard(ship, BEACON)
+    beacon = Beacon.from_json(unpack(data, expect=BEACON).fields)
+    assert (beacon.satellite, beacon.model_version, beacon.tiles_seen, beacon.stored_samples) == ("sat-1", 0, 4, 4)
+    assert beacon.battery_wh == 77.778
+    assert [r.outcome for r in beacon.reports] == [ApplyOutcome.REFUSED]
+
+
+@pytest.mark.parametrize(
+    ("budget", "battery_wh", "most"),
+    [
+        (PassBudget(samples=1), FULL_WH, 1),
+        (PassBudget(samples=0), FULL_WH, 0),
+        (PassBudget(downlink_bytes=0), FULL_WH, 0),
+        (PassBudget(energy_j=0.0), FULL_WH, 0),
+        (PassBudget(), 30.0, 0),
+        (PassBudget(), 10.0, 0),
+    ],
+)
+def test_a_pass_keeps_every_budget(ship, budget, battery_wh, most):
+    ship.agent.observe(scene(), FULL_WH)
+    assert len(ship.agent.prepare_pass(WINDOW, budget, battery_wh, NOW_S, rng())) == most
+    assert len(heard(ship, BEACON)) == 1, "a beacon goes down whatever happens"
+
+
+def test_what_an_earlier_pass_left_counts_against_the_next_budget(ship):
+    ship.agent.observe(scene(), FULL_WH)
+    sizes = [c.size_bytes for c in ship.storage.list()]
+    budget = PassBudget(downlink_bytes=max(sizes) + 50, samples=1)
+    first = ship.agent.prepare_pass(WINDOW, budget, FULL_WH, NOW_S, rng())
+    second = ship.agent.prepare_pass(WINDOW, budget, FULL_WH, NOW_S, rng())
+    assert (len(first), len(second)) == (1, 0)
+
+
+# -- updates ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_update_is_tried_confirmed_and_changes_what_is_seen(ship):
+    ship.agent.observe(scene(), FULL_WH)
+    before = ship.agent.observe(scene(1), FULL_WH).result
+    target = changed_weights()
+    report = ship.agent.receive(UPDATE, bundle(target), NOW_S)
+    assert report is not None
+    assert report.outcome is ApplyOutcome.CONFIRMED, report.reason
+    assert "the model loads and runs" in report.reason
+    assert ship.agent.slots.active().digest == report.active_digest != digest_tensors(WEIGHTS)
+    after = ship.agent.observe(scene(2), FULL_WH).result
+    again = ship.agent.observe(scene(1), FULL_WH).result
+    assert before is not None
+    assert after is not None
+    assert again is not None
+    assert before.detections.scores.tolist() != again.detections.scores.tolist()
+    assert ship.agent.beacon(50.0, NOW_S).model_version == 1
+
+
+def test_the_model_that_boots_after_a_swap_is_the_one_that_was_confirmed(ship):
+    report = ship.agent.receive(UPDATE, bundle(changed_weights()), NOW_S)
+    flew = ship.agent.observe(scene(), FULL_WH).result
+    again = ship.wired()
+    again.boot(NOW_S)
+    assert again.reports == []
+    assert again.slots.active().digest == report.active_digest
+    booted = again.observe(scene(), FULL_WH).result
+    assert booted.detections.scores.tolist() == flew.detections.scores.tolist()
+
+
+def test_a_blind_model_fails_the_canary_and_the_old_one_flies_on(ship):
+    seen = ship.agent.observe(scene(), FULL_WH)
+    canary = canary_of(ship)
+    blind = {n: np.full_like(a, -30.0) if n.startswith("conv") and n.endswith(".bias") else a for n, a in WEIGHTS.items()}
+    report = ship.agent.receive(UPDATE, bundle(blind, canary=canary), NOW_S)
+    assert report.outcome is ApplyOutcome.ROLLED_BACK
+    assert report.canary["f1_before"] > 0.5
+    assert report.canary["f1_after"] == 0.0
+    assert report.canary["cases"] == 4
+    assert ship.agent.slots.active().version == 0
+    assert ship.agent.reports == [report]
+    again = ship.agent.observe(replace(scene(), scene_id="again"), FULL_WH)
+    assert again.result.detections.scores.tolist() == seen.result.detections.scores.tolist()
+
+
+@pytest.mark.parametrize("ruin", ["flip", "cut", "stranger", "junk", "empty"])
+def test_a_bundle_that_is_not_ours_changes_not_one_byte(ship, ruin):
+    good = bundle(changed_weights())
+    middle = len(good) // 2
+    data = {
+        "flip": good[:middle] + bytes([good[middle] ^ 4]) + good[middle + 1 :],
+        "cut": good[:-1],
+        "stranger": bundle(changed_weights(), key=generate_key(b"\x07" * 32)),
+        "junk": hashlib.sha256(good).digest(),
+        "empty": b"",
+    }[ruin]
+    flash = dict(ship.flash.files)
+    report = ship.agent.receive(UPDATE, data, NOW_S)
+    assert report.outcome is ApplyOutcome.REFUSED
+    assert dict(ship.flash.files) == flash
+    assert ship.agent.receive(UPDATE, good, NOW_S).outcome is ApplyOutcome.CONFIRMED, "the good one still goes in"
+
+
+def test_damaged_and_missing_canary_tiles_prove_nothing(ship):
+    ship.agent.observe(scene(), FULL_WH)
+    cases = canary_of(ship)
+    first, second = (c.sample_id for c in cases[:2])
+    ship.samples[first] = ship.samples[first][:-40] + b"\0" * 40
+    ship.samples[second] = b"not a sample"
+    unknown = CanaryCase("feedfeedfeedfeed", ((1.0, 1.0, 9.0, 9.0, 0.0),))
+    report = ship.agent.receive(UPDATE, bundle(dict(changed_weights(0.0)), canary=(*cases, unknown)), NOW_S)
+    assert report.outcome in (ApplyOutcome.CONFIRMED, ApplyOutcome.ROLLED_BACK)
+    assert report.canary["cases"] == 2
+    assert report.canary["f1_before"] > 0.5
+
+
+@pytest.mark.parametrize("rows", [((float("nan"),) * 5,), ((1.0, 2.0),), ((1e30, 0.0, 1e30, 1.0, 0.0),)])
+def test_canary_labels_that_are_no_boxes_prove_nothing(ship, rows):
+    ship.agent.observe(scene(), FULL_WH)
+    name = ship.storage.list()[0].sample_id
+    try:
+        data = bundle(changed_weights(), canary=(CanaryCase(name, rows),))
+    except UpdateError:
+        return  # such labels cannot even be signed
+    assert ship.agent.receive(UPDATE, data, NOW_S).outcome in tuple(ApplyOutcome)
+    assert ship.agent.slots.active().version in (0, 1)
+
+
+def test_a_reboot_in_the_trial_goes_back_and_is_reported(ship, monkeypatch):
+    class PowerCut(BaseException):
+        pass
+
+    def cut(*_: Any, **__: Any) -> None:
+        raise PowerCut
+
+    ship.agent.observe(scene(), FULL_WH)
+    monkeypatch.setattr(ship.agent, "engine_factory", cut)
+    with pytest.raises(PowerCut):
+        ship.agent.receive(UPDATE, bundle(changed_weights(), canary=canary_of(ship)), NOW_S)
+    again = ship.wired()
+    again.boot(NOW_S + 60)
+    assert again.slots.active().version == 0
+    assert [(r.version, r.outcome) for r in again.reports] == [(1, ApplyOutcome.ROLLED_BACK)]
+    assert "reboot" in again.reports[0].reason
+    assert again.observe(scene(), FULL_WH).result is not None
+
+
+def test_an_unknown_kind_is_passed_over(ship):
+    assert ship.agent.receive("poetry", b"o sole mio", NOW_S) is None
+    assert ship.agent.reports == []
+
+
+def test_only_the_last_reports_are_kept(ship):
+    for number in range(12):
+        ship.agent.receive(UPDATE, bytes([number]), NOW_S + number)
+    assert [r.at_s for r in ship.agent.reports] == [NOW_S + n for n in range(4, 12)]
+
+
+# -- state -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_agent_comes_back_from_its_state(ship):
+    ship.agent.observe(scene(), FULL_WH)
+    ship.agent.receive(UPDATE, b"junk", NOW_S)
+    state = ship.agent.to_json()
+    again = ship.wired()
+    again.restore(state)
+    assert again.to_json() == state
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"tiles_seen": "x", "hard_seen": 0, "reports": []}, {"tiles_seen": 0, "hard_seen": 0, "reports": [{}]}]
+)
+def test_a_malformed_state_is_refused(ship, state):
+    with pytest.raises(StateError, match="sat-1"):
+        ship.agent.restore(state)
