@@ -44,9 +44,9 @@ class Checkpoints:
             named.add(name)
             target = self.blob_dir / name
             if not target.exists():
-                _write(target, blob)
+                write_whole(target, blob)
         body = _plain(state)
-        _write(self.file, _plain({"schema": SCHEMA, "digest": digest_bytes(body), "state": state}))
+        write_whole(self.file, _plain({"schema": SCHEMA, "digest": digest_bytes(body), "state": state}))
         for stray in self.blob_dir.iterdir():
             if stray.name not in named:
                 stray.unlink(missing_ok=True)
@@ -96,7 +96,8 @@ def _plain(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, sort_keys=True).encode()
 
 
-def _write(target: Path, data: bytes) -> None:
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file under a spare name, sync it, and rename it: a reader sees the earlier content or all of the new."""
     spare = target.with_name(f".{target.name}.tmp")
     with spare.open("wb") as file:
         file.write(data)

@@ -11,8 +11,9 @@ resumes from a checkpoint ends like one that was never stopped. The wall clock i
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ from orbitloop.reports.observed import BatteryPoint, PassSummary, TimelinePoint
 from orbitloop.reports.rounds import Applied, NewOld
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.channel import WindowResult, run_window
-from orbitloop.sim.checkpoint import Checkpoints
+from orbitloop.sim.checkpoint import Checkpoints, write_whole
 from orbitloop.sim.course import Course
 from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts
 from orbitloop.sim.labellers import labellers
@@ -94,6 +95,7 @@ class MissionRun:
         self.clock = VirtualClock(plan.start_s)
         self.meter = Meter(base.graph, len(world.classes), plan.mission.spec.threads)
         self.checkpoints = Checkpoints(out_dir / "state")
+        self.updates = out_dir / "updates"
         self.key: SigningKey = generate_key(bytes.fromhex(digest_bytes(f"{plan.name}|{plan.seed}".encode())[7:]))
         self.windows: ContactPlan = contacts(plan)
         self.wall: dict[str, float] = {}
@@ -130,6 +132,7 @@ class MissionRun:
             if resume:
                 self.watcher.event(self.plan.start_s, "there is no checkpoint yet: the mission starts from its beginning")
             self.checkpoints.clear()
+            shutil.rmtree(self.updates, ignore_errors=True)
             return None
         state = self.checkpoints.load()
         if state.get("identity") != self.identity:
@@ -388,6 +391,7 @@ class MissionRun:
         if self.pending is None or self.pending.ready_s > now_s:
             return False
         bundles = self.maker.judge(self.pending)
+        self._file_bundles(self.pending.round, bundles)
         for name, bundle in bundles.items():
             self.satellites[name].ground.offer(
                 "update", bundle, priority=UPDATE_PRIORITY, now_s=now_s, key=self.base.metadata.name
@@ -395,6 +399,13 @@ class MissionRun:
             self.awaited[name] = (self.pending.round, now_s)
         self.pending = None
         return True
+
+    def _file_bundles(self, version: int, bundles: Mapping[str, bytes]) -> None:
+        """Leave what goes up beside the report, for `orbitloop update inspect`; one file per distinct base."""
+        self.updates.mkdir(parents=True, exist_ok=True)
+        for number, bundle in enumerate(dict.fromkeys(bundles.values())):
+            suffix = f"-{number + 1}" if number else ""
+            write_whole(self.updates / f"v{version:03d}{suffix}.bundle", bundle)
 
     def _finished(self) -> bool:
         """Say whether nothing can happen any more: all is captured, sent and answered, and no round is under way or due."""
