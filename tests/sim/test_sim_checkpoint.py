@@ -65,7 +65,7 @@ def test_a_save_that_is_cut_short_in_the_sweep_is_whole(kept, monkeypatch):
 
 
 def test_a_blob_that_is_there_is_not_written_again(kept, monkeypatch):
-    monkeypatch.setattr("orbitloop.sim.checkpoint._write", lambda target, data: written.append(target.name))
+    monkeypatch.setattr("orbitloop.sim.checkpoint.write_whole", lambda target, data: written.append(target.name))
     written: list[str] = []
     kept.save({"turn": 2}, BLOBS)
     assert written == ["checkpoint.json"]

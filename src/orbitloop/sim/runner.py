@@ -149,7 +149,7 @@ class MissionRun:
 
     def _labellers(self) -> list[PricedLabeller]:
         tell, name = self.watcher.stage, "train the teacher"
-        with self.timed("teacher"):
+        with self.timed("teacher" if self.plan.job.spec.labelling.teacher else "labelling"):
             return labellers(self.plan, self.world, lambda n, of, loss: tell(name, n, of, f"loss {loss:.3f}"), self.cache)
 
     def _wire(self, state: dict[str, Any] | None) -> None:
