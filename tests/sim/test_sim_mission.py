@@ -12,6 +12,7 @@ from orbitloop.ground.topology import partition
 from orbitloop.records.update import ApplyOutcome
 from orbitloop.reports.mission import MissionReport
 from orbitloop.reports.write import read_report
+from orbitloop.sim.mission import run_mission
 from orbitloop.sim.runner import Watcher
 
 REPORT_KEYS = ("schema", "mission", "seed", "digest", "model", "bytes", "accuracy", "rounds")
@@ -174,3 +175,23 @@ def test_a_gate_that_stays_shut_sends_nothing_up(run_tiny):
     assert all(one.gate is not None and not one.gate.passed and one.update is None for one in report.rounds)
     assert report.bytes.uplinked_by_kind["updates"] == 0
     assert [p.version for p in report.timeline] == [0]
+
+
+def test_a_mission_that_never_trains_says_why(run_tiny):
+    report = run_tiny(tiny_plan(job={"training": {"trigger": {"minSamples": 500}}})).report
+    assert report.rounds == ()
+    assert any("500 start a round" in note for note in report.notes)
+
+
+@pytest.mark.slow  # on a machine whose cores are taken, two threads wait for each other at every step
+def test_two_threads_give_the_same_digest_twice(run_tiny):
+    plan = tiny_plan(mission={"threads": 2})
+    assert run_tiny(plan).report.digest() == run_tiny(plan).report.digest()
+
+
+def test_the_digest_does_not_depend_on_where_the_base_model_came_from(run_tiny, finished, tmp_path):
+    """Trained just now or taken from the cache: `finished` may have done either, this one trains."""
+    fresh = run_mission(tiny_plan(job={"training": {"rounds": 0}}), tmp_path, tmp_path / "one", cache=tmp_path / "models")
+    cached = run_mission(tiny_plan(job={"training": {"rounds": 0}}), tmp_path, tmp_path / "two", cache=tmp_path / "models")
+    assert fresh.report.digest() == cached.report.digest()
+    assert fresh.report.model == finished.report.model

@@ -136,7 +136,13 @@ def _notes(run: MissionRun) -> tuple[str, ...]:
     notes = []
     if run.course.let_go:
         notes.append(f"{run.course.let_go} captures were let go because the battery was low.")
-    counts = run.segment.counts
+    segment, counts = run.segment, run.segment.counts
+    if segment.rules.max_rounds and not run.course.rounds:
+        objects = sum(len(image.boxes) for image in segment.gate_set())
+        notes.append(
+            f"No round was trained: {len(segment.training_set())} samples may train, and {segment.rules.min_samples} start a "
+            f"round; {objects} objects are frozen for the gate, and it needs {segment.rules.min_gate_objects}."
+        )
     for source, number in sorted(counts.by_source.items()):
         notes.append(f"{number} labels came from the {source}.")
     if counts.damaged or counts.unlabelled or counts.over_budget:
