@@ -27,7 +27,11 @@ MISSION: dict[str, Any] = {
     "name": "tiny",
     "spec": {"durationDays": 0.6, "threads": 1, "trainingHours": 0.5, "captures": {"scenesPerHour": 4}},
 }
-SATELLITE: dict[str, Any] = {"kind": "Satellite", "name": "sat-1", "spec": {}}
+SATELLITE: dict[str, Any] = {
+    "kind": "Satellite",
+    "name": "sat-1",
+    "spec": {"power": {"panelW": 14}},  # never quite full, so that every joule is still seen at the end
+}
 STATIONS: list[dict[str, Any]] = [
     {"kind": "GroundStation", "name": "svalbard", "spec": {"latitudeDeg": 78.23, "longitudeDeg": 15.41}},
     {"kind": "GroundStation", "name": "troll", "spec": {"latitudeDeg": -72.0, "longitudeDeg": 2.53}},
