@@ -37,8 +37,11 @@ def build_report(run: MissionRun, *, complete: bool, ceiling: tuple[float | None
     plan, course, base = run.plan, run.course, run.base
     names = set(partition(plan.model.spec.trainable))
     learned = {n: a for n, a in base.weights.items() if not n.endswith((".mean", ".var"))}
-    up = {"updates": sum(r.bytes_up for r in course.rounds)}
-    up["protocol"] = course.uplinked_bytes - up["updates"]
+    up: dict[str, int] = {"updates": 0}
+    for satellite in run.satellites.values():
+        for kind, account in satellite.ground.accounts.items():
+            up[f"{kind}s"] = up.get(f"{kind}s", 0) + account.wire_bytes
+    up["protocol"] = course.uplinked_bytes - sum(up.values())
     return MissionReport(
         mission=plan.name,
         seed=plan.seed,

@@ -148,7 +148,7 @@ class RoundMaker:
     def _judge_one(self, number: int, base: str, coded: CodedUpdate, names: list[str]) -> bytes | None:
         run, spec = self.run, self.run.plan.job.spec
         old = [ref.load() for ref in run.world.split.base_gate]
-        rule = GateRule(spec.gate.min_gain, spec.gate.max_loss)
+        rule = GateRule(spec.gate.min_gain, spec.gate.max_loss, spec.gate.min_objects)
         with run.timed("gate"):
             run.watcher.stage("gate", 0, 1, f"round {number}: candidate against champion")
             verdict = judge(run.weights_by_digest[base], coded.result, run.segment.gate_set(), old, rule, run.meter.on_images)

@@ -145,7 +145,13 @@ class MissionRun:
 
     def _rules(self) -> SegmentRules:
         job = self.plan.job.spec
-        return SegmentRules(job.training.trigger.min_samples, job.training.rounds, job.gate.gate_share, job.budgets.labels)
+        return SegmentRules(
+            job.training.trigger.min_samples,
+            job.training.rounds,
+            job.gate.gate_share,
+            job.budgets.labels,
+            job.gate.min_objects,
+        )
 
     def _labellers(self) -> list[PricedLabeller]:
         tell, name = self.watcher.stage, "train the teacher"
