@@ -121,7 +121,7 @@ class Gate(Section):
     """Most loss in AP50 on the old domains."""
     gate_share: float = Field(default=0.25, gt=0, lt=1)
     """Share of the downlinked scenes that is frozen for the gate and never trained on."""
-    min_objects: Annotated[Count, Field(ge=1, le=1_000_000)] = 10
+    min_objects: Annotated[int, Field(ge=1, le=1_000_000), Integral] = 10
     """Least number of labelled objects in the frozen new set; before there are as many, no round starts."""
 
 
