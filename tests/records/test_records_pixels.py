@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import numpy.typing as npt
@@ -83,3 +85,16 @@ def test_the_limit_is_inclusive() -> None:
     assert decode_image(data, max_pixels=48 * 64).shape == (48, 64, 3)
     with pytest.raises(ImageError, match="over the limit"):
         decode_image(data, max_pixels=48 * 64 - 1)
+
+
+@pytest.mark.parametrize("place", ["before the pixels", "after the pixels"])
+@pytest.mark.parametrize("kind", [b"gAMA", b"cHRM", b"iCCP", b"tRNS", b"sRGB", b"pHYs", b"zTXt", b"iTXt", b"eXIf", b"acTL"])
+@pytest.mark.parametrize("content", [b"", b"\0", b"a\0\1\0x"])
+def test_a_png_with_a_malformed_chunk_is_read_or_an_image_error(place: str, kind: bytes, content: bytes) -> None:
+    png = encode_image(gradient(5, 9), format="png")
+    at = 33 if place.startswith("before") else png.rindex(b"IEND") - 4
+    chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    try:
+        assert decode_image(png[:at] + chunk + png[at:]).shape == (5, 9, 3)
+    except ImageError:
+        pass
