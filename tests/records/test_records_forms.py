@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from orbitloop.records.contact import ContactPlan, ContactWindow
 from orbitloop.records.health import Beacon
+from orbitloop.records.ids import canonical_json
 from orbitloop.records.model import ModelMetadata, Preprocessing
 from orbitloop.records.prediction import Detections
 from orbitloop.records.scene import GeoTransform, Scene, TileWindow
@@ -132,3 +134,10 @@ def test_detections_above_a_score_include_it() -> None:
     assert len(Detections.empty().above(0.0)) == 0
     with pytest.raises(ValueError, match="shapes differ"):
         Detections(np.zeros((3, 4), np.float32), np.zeros(3, np.float32), np.zeros(2, np.int32))
+
+
+def test_a_beacon_that_cannot_tell_its_charge_is_still_a_beacon() -> None:
+    silent = replace(BEACON, battery_wh=math.nan)
+    back = Beacon.from_json(json.loads(canonical_json(silent.to_json())))
+    assert math.isnan(back.battery_wh)
+    assert replace(back, battery_wh=1.0) == replace(silent, battery_wh=1.0)

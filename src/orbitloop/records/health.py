@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,10 @@ from orbitloop.records.update import ApplyReport
 
 @dataclass(frozen=True, slots=True)
 class Beacon:
-    """State of one satellite: small, sent first, so that the ground always knows what is flying."""
+    """State of one satellite: small, sent first, so that the ground always knows what is flying.
+
+    `battery_wh` is NaN when the satellite cannot tell its charge (null in JSON): it must be heard then above all.
+    """
 
     satellite: str
     at_s: float
@@ -24,9 +28,11 @@ class Beacon:
 
     def to_json(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in self.__slots__ if name != "reports"}
-        return plain | {"reports": [r.to_json() for r in self.reports]}
+        charge = self.battery_wh if math.isfinite(self.battery_wh) else None
+        return plain | {"battery_wh": charge, "reports": [r.to_json() for r in self.reports]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Beacon:
         plain = {name: value[name] for name in cls.__slots__ if name != "reports"}
+        plain["battery_wh"] = math.nan if plain["battery_wh"] is None else plain["battery_wh"]
         return cls(**plain, reports=tuple(ApplyReport.from_json(r) for r in value["reports"]))
