@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -94,7 +95,5 @@ def test_a_png_with_a_malformed_chunk_is_read_or_an_image_error(place: str, kind
     png = encode_image(gradient(5, 9), format="png")
     at = 33 if place.startswith("before") else png.rindex(b"IEND") - 4
     chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-    try:
+    with contextlib.suppress(ImageError):
         assert decode_image(png[:at] + chunk + png[at:]).shape == (5, 9, 3)
-    except ImageError:
-        pass
