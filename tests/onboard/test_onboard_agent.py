@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from orbitloop.algorithms.mining.baselines import Always, Never
 from orbitloop.algorithms.selection.value import Value
 from orbitloop.delta.codecs import Exact
-from orbitloop.errors import StateError, UpdateError
+from orbitloop.errors import ModelError, StateError, UpdateError
 from orbitloop.ground.adapters.network import initial_weights
 from orbitloop.ground.export import write_graph
 from orbitloop.ground.release import code_update, sign_bundle
@@ -22,6 +23,7 @@ from orbitloop.link.session import Endpoint
 from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
 from orbitloop.onboard.agent import BEACON, DETECTION, SAMPLE, UPDATE, Agent, AgentSettings, PassBudget, WithProbe
 from orbitloop.onboard.power import PowerGuard
+from orbitloop.onboard.slot_table import SlotState
 from orbitloop.onboard.slots import SlotStore
 from orbitloop.onboard.storage import Storage
 from orbitloop.onboard.updates import Updater
@@ -229,6 +231,40 @@ def test_what_an_earlier_pass_left_counts_against_the_next_budget(ship):
     assert (len(first), len(second)) == (1, 0)
 
 
+def test_energy_of_what_waits_counts_against_the_next_budget():
+    ship = Ship(transmit_j_per_byte=1e-3)
+    for number in (0, 1):
+        ship.agent.observe(scene(number), FULL_WH)
+    budget = PassBudget(energy_j=1.05e-3 * sum(c.size_bytes for c in ship.storage.list()[:4]))
+    first = ship.agent.prepare_pass(WINDOW, budget, FULL_WH, NOW_S, rng())
+    assert len(first) == 4
+    assert ship.agent.prepare_pass(WINDOW, budget, FULL_WH, NOW_S, rng()) == []
+    received(ship)
+    assert len(ship.agent.prepare_pass(WINDOW, budget, FULL_WH, NOW_S, rng())) == 4, "what has gone is paid"
+
+
+def test_samples_that_wait_count_against_the_number_of_the_next_pass(ship):
+    ship.agent.observe(scene(), FULL_WH)
+    for wanted in (1, 0):
+        assert len(ship.agent.prepare_pass(WINDOW, PassBudget(samples=1), FULL_WH, NOW_S, rng())) == wanted
+
+
+def test_a_window_holds_the_beacon_and_the_detections_before_any_sample(ship):
+    for number in range(4):
+        ship.agent.observe(scene(number), FULL_WH)
+    samples = sum(c.size_bytes for c in ship.storage.list())
+    window = replace(WINDOW, downlink_bytes=ship.endpoint.pending_bytes(DETECTION) + samples // 2)
+    assert ship.agent.prepare_pass(window, PassBudget(), FULL_WH, NOW_S, rng())
+    assert ship.endpoint.pending_bytes() <= window.downlink_bytes
+
+
+def test_an_unknown_charge_sends_the_beacon_and_nothing_else(ship):
+    ship.agent.observe(scene(), FULL_WH)
+    assert ship.agent.prepare_pass(WINDOW, PassBudget(), math.nan, NOW_S, rng()) == []
+    [data] = heard(ship, BEACON)
+    assert math.isnan(Beacon.from_json(unpack(data, expect=BEACON).fields).battery_wh)
+
+
 # -- updates ---------------------------------------------------------------------------------------------------------------
 
 
@@ -254,8 +290,9 @@ def test_the_model_that_boots_after_a_swap_is_the_one_that_was_confirmed(ship):
     report = ship.agent.receive(UPDATE, bundle(changed_weights()), NOW_S)
     flew = ship.agent.observe(scene(), FULL_WH).result
     again = ship.wired()
+    again.restore(ship.agent.to_json())
     again.boot(NOW_S)
-    assert again.reports == []
+    assert again.reports == ship.agent.reports == [report], "what has been told is not told again"
     assert again.slots.active().digest == report.active_digest
     booted = again.observe(scene(), FULL_WH).result
     assert booted.detections.scores.tolist() == flew.detections.scores.tolist()
@@ -336,6 +373,110 @@ def test_a_reboot_in_the_trial_goes_back_and_is_reported(ship, monkeypatch):
     assert [(r.version, r.outcome) for r in again.reports] == [(1, ApplyOutcome.ROLLED_BACK)]
     assert "reboot" in again.reports[0].reason
     assert again.observe(scene(), FULL_WH).result is not None
+
+
+def test_what_was_staged_when_power_failed_is_tried_at_boot(ship):
+    ship.agent.observe(scene(), FULL_WH)
+    ship.agent.updater.receive(bundle(changed_weights(1e-4), canary=canary_of(ship)), NOW_S)
+    again = ship.wired()
+    again.boot(NOW_S + 60)
+    [report] = again.reports
+    assert (report.version, report.outcome) == (1, ApplyOutcome.CONFIRMED)
+    assert report.canary["cases"] == 4
+
+
+def test_what_was_staged_and_cannot_be_read_any_more_is_given_up_at_boot(ship, monkeypatch):
+    ship.agent.updater.receive(bundle(changed_weights()), NOW_S)
+    again = ship.wired()
+
+    def unreadable() -> None:
+        raise StateError("manifest is of another schema")
+
+    monkeypatch.setattr(again.updater, "pending", unreadable)
+    again.boot(NOW_S + 60)
+    assert [(r.version, r.outcome) for r in again.reports] == [(1, ApplyOutcome.ROLLED_BACK)]
+    assert again.observe(scene(), FULL_WH).result is not None
+
+
+@pytest.mark.parametrize(("scale", "outcome"), [(1e-4, ApplyOutcome.CONFIRMED), (0.05, ApplyOutcome.ROLLED_BACK)])
+def test_a_report_that_power_took_is_told_after_the_boot_and_only_once(ship, scale, outcome):
+    ship.agent.observe(scene(), FULL_WH)
+    ship.agent.receive(UPDATE, bundle(changed_weights(scale), canary=canary_of(ship)), NOW_S)
+    assert ship.agent.reports[0].outcome is outcome
+    again = ship.wired()  # with no state of the agent
+    again.boot(NOW_S + 60)
+    assert [(r.version, r.outcome) for r in again.reports] == [(1, outcome)]
+    again.boot(NOW_S + 120)
+    assert len(again.reports) == 1
+
+
+def test_a_confirmed_model_that_does_not_load_any_more_gives_way_to_the_one_before(ship):
+    ship.agent.receive(UPDATE, bundle(changed_weights()), NOW_S)
+    again = ship.wired()
+    load, base = again.engine_factory, digest_tensors(WEIGHTS)
+
+    def picky(graph: bytes, weights: Any) -> Any:
+        if digest_tensors(weights) != base:
+            raise ModelError("an operator is not known")
+        return load(graph, weights)
+
+    again.engine_factory = picky
+    again.restore(ship.agent.to_json())
+    again.boot(NOW_S + 60)
+    assert again.observe(scene(), FULL_WH).result is not None
+    assert [(r.version, r.outcome) for r in again.reports] == [(1, ApplyOutcome.CONFIRMED), (1, ApplyOutcome.ROLLED_BACK)]
+    assert (again.beacon(FULL_WH, NOW_S).model_version, again.slots.table().highest_version) == (0, 1)
+    assert again.receive(UPDATE, bundle(changed_weights()), NOW_S).outcome is ApplyOutcome.REFUSED, "its version is spent"
+
+
+def test_a_model_without_another_beside_it_that_does_not_load_says_so(ship):
+    def refuses(graph: bytes, weights: Any) -> Any:
+        raise ModelError("no memory")
+
+    again = ship.wired()
+    again.engine_factory = refuses
+    with pytest.raises(ModelError, match="no memory"):
+        again.boot(NOW_S)
+    assert again.slots.table().spare_row.state is SlotState.CONFIRMED, "nothing was given up for nothing"
+
+
+def test_a_running_model_that_fails_on_the_canary_ends_the_trial_and_the_next_update_is_taken(ship):
+    ship.agent.observe(scene(), FULL_WH)
+    cases, sound = canary_of(ship), ship.agent.engine
+
+    class Failing:
+        metadata = sound.metadata
+
+        def infer(self, tiles: Any) -> Any:
+            raise ModelError("out of memory")
+
+    ship.agent._engine = Failing()
+    report = ship.agent.receive(UPDATE, bundle(changed_weights(), canary=cases), NOW_S)
+    assert (report.outcome, report.reason) == (ApplyOutcome.ROLLED_BACK, "canary: out of memory")
+    ship.agent._engine = sound
+    report = ship.agent.receive(UPDATE, bundle(changed_weights(1e-4), version=2, canary=cases), NOW_S)
+    assert report.outcome is ApplyOutcome.CONFIRMED
+
+
+def test_what_the_slots_do_not_confirm_does_not_run(ship, monkeypatch):
+    before = ship.agent.engine
+
+    def refuses() -> None:
+        raise StateError("flash is worn out", where="slot b")
+
+    monkeypatch.setattr(ship.agent.slots, "confirm", refuses)
+    report = ship.agent.receive(UPDATE, bundle(changed_weights()), NOW_S)
+    assert (report.outcome, report.active_digest) == (ApplyOutcome.ROLLED_BACK, digest_tensors(WEIGHTS))
+    assert ship.agent.engine is before
+
+
+def test_a_slot_that_rots_under_a_running_model_does_not_silence_the_satellite(ship):
+    ship.agent.boot(NOW_S)
+    data = bytearray(ship.flash.files["slot-a"])
+    data[len(data) // 2] ^= 1
+    ship.flash.files["slot-a"] = bytes(data)
+    assert ship.agent.observe(scene(), FULL_WH).stored == 4
+    assert len(ship.agent.prepare_pass(WINDOW, PassBudget(), FULL_WH, NOW_S, rng())) == 4
 
 
 def test_an_unknown_kind_is_passed_over(ship):

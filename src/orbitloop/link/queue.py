@@ -161,6 +161,10 @@ class SendQueue:
         """Return the payload bytes that are still to be sent, of one kind or of all."""
         return sum(item.todo.total_bytes for item in self if kind in (None, item.kind))
 
+    def pending_items(self, kind: str) -> int:
+        """Return how many items of a kind have bytes that are still to be sent."""
+        return sum(1 for item in self if item.kind == kind and item.todo)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "serial": self._serial,

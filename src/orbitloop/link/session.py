@@ -196,6 +196,10 @@ class Endpoint:
         """Return the payload bytes that are still to be sent, of one kind or of all."""
         return self._queue.pending_bytes(kind)
 
+    def pending_items(self, kind: str) -> int:
+        """Return how many items of a kind have payload bytes that are still to be sent."""
+        return self._queue.pending_items(kind)
+
     def to_json(self) -> dict[str, Any]:
         """Return the whole state but the payloads; partial items are written to the blobs first."""
         return {

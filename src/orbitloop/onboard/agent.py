@@ -6,7 +6,7 @@ What must survive a reboot is in the slots (flash), in the storage's and the lin
     capture  -> observe()       tiles; detections queued as GeoJSON; hard samples into storage; by the power guard's leave
     AOS      -> prepare_pass()  beacon first, then samples chosen for this window's bytes and joules
     received -> receive()       an update: verify, stage, try on the canary, confirm or roll back
-    reboot   -> boot()          recover the slots; a trial that a reboot ended is reported
+    reboot   -> boot()          recover the slots, try what was staged, fall back from a model that does not load, and report
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from orbitloop.records.prediction import Prediction
 from orbitloop.records.sample import Candidate, HardSample, Mining
 from orbitloop.records.sample_wire import sample_from_bytes, sample_to_bytes
 from orbitloop.records.scene import Scene
-from orbitloop.records.update import ApplyReport
+from orbitloop.records.update import ApplyOutcome, ApplyReport
 from orbitloop.records.wire import pack
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
@@ -111,6 +111,8 @@ class Agent:
         self.selector, self.guard, self.engine_factory = selector, guard, engine_factory
         self.tiles_seen = self.hard_seen = 0
         self.reports: list[ApplyReport] = []
+        self.told_version = 0
+        """The newest update whose end has been reported."""
         self._engine: Engine | None = None
 
     @property
@@ -122,11 +124,30 @@ class Agent:
         return self._engine
 
     def boot(self, now_s: float) -> None:
-        """Bring the slots into order after a start, whatever stopped the satellite before."""
+        """Bring the slots into order after a start, whatever stopped the satellite before.
+
+        Raises:
+            StateError: there is no intact model that may fly, or the flash refuses.
+            ModelError: the runtime refuses every model that may fly.
+        """
         self._engine = None
-        report = self.updater.recover(now_s)
-        if report is not None:
+        self._report(self.updater.recover(now_s))
+        try:
+            self.engine  # noqa: B018  (built when asked for)
+        except ModelError as error:
+            report = self.updater.fall_back(f"the model does not load: {error.what}", now_s)
+            if report is None:
+                raise
             self._report(report)
+            self.engine  # noqa: B018
+        try:
+            staged = self.updater.pending()
+        except StateError as error:  # whole, and yet this software cannot read it: given up, for it must not keep us down
+            self._report(self.updater.complete(False, {}, error.what, now_s))
+        else:
+            self._report(self._try(staged, now_s) if staged is not None else None)
+        last = self.updater.last_word(now_s)
+        self._report(last if last is not None and last.version > self.told_version else None)
 
     def observe(self, scene: Scene, battery_wh: float) -> Observation:
         """Look at one capture: detect, mine, keep what is hard. Tiles cost energy; without it the capture is let go."""
@@ -141,7 +162,7 @@ class Agent:
             result,
             self.miner,
             satellite=self.settings.satellite,
-            model_digest=self.slots.active().digest,
+            model_digest=self.slots.running().digest,
             image_format=self.settings.image_format,
             quality=self.settings.quality,
         )
@@ -171,7 +192,7 @@ class Agent:
             classes=self.engine.metadata.classes,
             scene_id=scene.scene_id,
             captured_at_s=scene.captured_at_s,
-            model_digest=self.slots.active().digest,
+            model_digest=self.slots.running().digest,
             geo=scene.geo,
         )
         payload = detections_to_bytes(collection)
@@ -182,31 +203,40 @@ class Agent:
     ) -> list[str]:
         """Queue a beacon and the samples that are worth this window; return the samples' ids, in sending order.
 
-        What an earlier pass left in the queue is counted against the budget first.
+        What waits in the queue is counted first: all of it against the window and the battery, its samples against the budget.
         """
         beacon = self.beacon(battery_wh, now_s)
         payload = pack(BEACON, 1, beacon.to_json())
         self.endpoint.offer(BEACON, payload, priority=BEACON_PRIORITY, now_s=now_s, key=self.settings.satellite)
-        waiting = self.endpoint.pending_bytes(SAMPLE)
-        capacity = window.downlink_bytes if budget.downlink_bytes is None else min(window.downlink_bytes, budget.downlink_bytes)
-        energy_j = self.guard.allowed_j(battery_wh, reserve_j=waiting * self.settings.transmit_j_per_byte)
-        if budget.energy_j is not None:
-            energy_j = min(energy_j, budget.energy_j)
+        capacity, energy_j, most = self._allowance(window, budget, battery_wh)
         candidates = self.storage.list(sent=False)
         order = self.selector.select(
             candidates,
-            budget_bytes=max(0, capacity - waiting),
+            budget_bytes=capacity,
             budget_j=energy_j,
             sent_embeddings=self.storage.sent_embeddings(),
             rng=rng,
         )
-        chosen = [candidates[i] for i in order[: budget.samples]]
+        chosen = [candidates[i] for i in order[:most]]
         for rank, candidate in enumerate(chosen):
             data = self.storage.get(candidate.sample_id)
             self.endpoint.offer(SAMPLE, data, priority=SAMPLE_PRIORITY, now_s=now_s, value=float(len(chosen) - rank))
         names = [candidate.sample_id for candidate in chosen]
         self.storage.mark_sent(names)
         return names
+
+    def _allowance(self, window: ContactWindow, budget: PassBudget, battery_wh: float) -> tuple[int, float, int | None]:
+        """Return the bytes, joules and number of samples (None = any) that may be queued beside what waits already."""
+        each_j, waiting = self.settings.transmit_j_per_byte, self.endpoint.pending_bytes(SAMPLE)
+        ahead = self.endpoint.pending_bytes()
+        capacity = window.downlink_bytes - ahead
+        energy_j = self.guard.allowed_j(battery_wh, reserve_j=ahead * each_j)
+        if budget.downlink_bytes is not None:
+            capacity = min(capacity, budget.downlink_bytes - waiting)
+        if budget.energy_j is not None:
+            energy_j = min(energy_j, budget.energy_j - waiting * each_j)
+        most = None if budget.samples is None else max(0, budget.samples - self.endpoint.pending_items(SAMPLE))
+        return max(0, capacity), max(0.0, energy_j), most
 
     def receive(self, kind: str, payload: bytes, now_s: float) -> ApplyReport | None:
         """Act on an item that came up whole. An unknown kind is passed over: a newer ground may send more than we know."""
@@ -219,7 +249,7 @@ class Agent:
 
     def beacon(self, battery_wh: float, now_s: float) -> Beacon:
         """Return the satellite's state, with the reports of the last updates."""
-        active = self.slots.active()
+        active = self.slots.running()
         return Beacon(
             satellite=self.settings.satellite,
             at_s=now_s,
@@ -237,6 +267,7 @@ class Agent:
         return {
             "tiles_seen": self.tiles_seen,
             "hard_seen": self.hard_seen,
+            "told_version": self.told_version,
             "reports": [r.to_json() for r in self.reports],
             "storage": self.storage.to_json(),
             "endpoint": self.endpoint.to_json(),
@@ -251,29 +282,37 @@ class Agent:
         try:
             self.tiles_seen, self.hard_seen = int(value["tiles_seen"]), int(value["hard_seen"])
             self.reports = [ApplyReport.from_json(r) for r in value["reports"]]
+            self.told_version = int(value.get("told_version", max((r.version for r in self.reports), default=0)))
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"the agent's saved state is malformed ({error!r})", where=self.settings.satellite) from error
 
-    def _report(self, report: ApplyReport) -> None:
+    def _report(self, report: ApplyReport | None) -> None:
+        if report is None:
+            return
         self.reports = [*self.reports, report][-KEPT_REPORTS:]
+        if report.outcome is not ApplyOutcome.REFUSED:
+            self.told_version = max(self.told_version, report.version)
 
     def _try(self, staged: Staged, now_s: float) -> ApplyReport:
-        """Run the staged model on the canary beside the running one; confirm it or go back."""
-        self.updater.begin_trial()
-        cases = [(data, boxes) for data, boxes in self._canary(staged)]
+        """Run the staged model on the canary beside the running one; confirm it or go back.
+
+        Should the running one fail on a tile, there is nothing to compare with, and nothing is confirmed.
+        """
+        cases = self._canary(staged)
         try:
+            self.updater.begin_trial()  # before anything runs: what crashes from here on must not be tried again at boot
+            before = _f1_on(self.engine, cases)
             trial = self.engine_factory(staged.content.graph, staged.weights)
             after = _f1_on(trial, cases)
-        except ModelError as error:
+        except (ModelError, StateError) as error:
             return self.updater.complete(False, {}, f"canary: {error.what}", now_s)
-        before = _f1_on(self.engine, cases)
         measured = {"cases": float(len(cases)), "f1_before": round(before, 4), "f1_after": round(after, 4)}
         passed = after >= before - self.settings.canary_max_loss
         verdict = f"canary: F1 {before:.3f} -> {after:.3f} on {len(cases)} tiles"
         if not cases:
             verdict = "canary: none of its tiles is held here; the model loads and runs"
         report = self.updater.complete(passed, measured, verdict, now_s)
-        if passed:
+        if report.outcome is ApplyOutcome.CONFIRMED:  # by the slots, which may refuse what the canary passed
             self._engine = trial
         return report
 

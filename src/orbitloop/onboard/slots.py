@@ -96,6 +96,11 @@ class SlotStore:
             raise StateError("no intact slot table", where="slots", remedy="call recover() at boot, install_factory() before")
         return table
 
+    def running(self) -> SlotRow:
+        """Return the active slot's row by the table alone: version and digest of what flies, without reading its file."""
+        table = self.table()
+        return table.slots[table.active]
+
     def active(self) -> SlotContent:
         """Return the slot that flies, its digests checked in this very call."""
         table = self.table()

@@ -153,6 +153,36 @@ class Updater:
         reason = "trial was interrupted by a reboot"
         return ApplyReport(found.interrupted_version, ApplyOutcome.ROLLED_BACK, reason, found.active.digest, now_s, {})
 
+    def fall_back(self, reason: str, now_s: float) -> ApplyReport | None:
+        """Give up the active model for the confirmed one beside it, and report it; None where there is no other.
+
+        Raises:
+            StateError: the other one is damaged, or the flash refuses.
+        """
+        table = self._slots.table()
+        given_up = table.slots[table.active]
+        if table.spare_row.state is not SlotState.CONFIRMED or table.spare_row.digest == given_up.digest:
+            return None
+        active = self._slots.roll_back(reason)
+        return ApplyReport(given_up.version, ApplyOutcome.ROLLED_BACK, reason, active.digest, now_s, {})
+
+    def last_word(self, now_s: float) -> ApplyReport | None:
+        """Return how the newest update ended, by the slots themselves; None if there was none, or it has not ended.
+
+        For a satellite that lost power between the end of an update and the saving of its report.
+        """
+        active, table = self._slots.active(), self._slots.table()
+        version, spare = table.highest_version, table.spare_row
+        if version == active.version:
+            if not active.manifest:  # the factory's
+                return None
+            outcome, reason = ApplyOutcome.CONFIRMED, "found running after a reboot"
+        elif spare.state in (SlotState.STAGED, SlotState.TRIAL):
+            return None
+        else:
+            outcome, reason = ApplyOutcome.ROLLED_BACK, spare.reason or "not found on flash after a reboot"
+        return ApplyReport(version, outcome, reason, active.digest, now_s, {})
+
     def _fits(self, manifest: UpdateManifest, active: SlotContent) -> None:
         if self._satellite not in manifest.satellites:
             raise UpdateError(f"addressed to {', '.join(manifest.satellites) or 'nobody'}, not to {self._satellite}")
