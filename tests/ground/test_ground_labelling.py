@@ -103,11 +103,13 @@ def test_the_second_look_is_mirrored_and_the_answer_is_not() -> None:
 def test_the_next_one_is_asked_and_all_are_paid(make: Callable[[], Labeller], wanted: tuple[str, float, int]) -> None:
     truth = OracleLabeller({"scene": Boxes.from_json([[0, 0, 9, 9, 0], [10, 0, 19, 9, 0]])})
     chain = [PricedLabeller("teacher", make(), 0.01), PricedLabeller("oracle", truth, 1.0)]
-    answer = ask(chain, "s", "scene", (0, 0, 30, 20), BLANK)
+    answer, cost = ask(chain, "s", "scene", (0, 0, 30, 20), BLANK)
     assert answer is not None
     assert (answer.source, answer.cost, len(answer.boxes)) == wanted
+    assert cost == answer.cost
 
 
-def test_when_nobody_is_sure_there_is_no_answer() -> None:
-    assert ask([PricedLabeller("teacher", teacher((0.5,), (0.5,)), 0.01)], "s", "scene", (0, 0, 30, 20), BLANK) is None
-    assert ask([], "s", "scene", (0, 0, 30, 20), BLANK) is None
+def test_when_nobody_is_sure_there_is_no_answer_and_the_price_of_asking_stays() -> None:
+    unsure = PricedLabeller("teacher", teacher((0.5,), (0.5,)), 0.25)
+    assert ask([unsure, unsure], "s", "scene", (0, 0, 30, 20), BLANK) == (None, 0.5)
+    assert ask([], "s", "scene", (0, 0, 30, 20), BLANK) == (None, 0.0)

@@ -120,6 +120,7 @@ def test_an_unlabelled_sample_is_not_filed_and_may_come_again() -> None:
     ground = GroundSegment(RULES, [PricedLabeller("teacher", TeacherLabeller(lambda _: doubt), 0.1)], {})
     assert ground.receive(sample("a", 1)) is None
     assert (ground.counts.unlabelled, len(ground.filed), ground.blobs) == (1, 0, {})
+    assert ground.counts.label_cost == 0.1, "whoever was asked is paid"
     ground.chain = CHAIN
     assert ground.receive(sample("a", 1)) is not None
 

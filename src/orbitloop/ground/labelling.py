@@ -1,7 +1,7 @@
 """Who says what a sample shows: a big model where it is sure, a person (here the data set's own labels) where it is not.
 
-Each labeller answers with boxes or with None, "I am not sure", and the next one is asked. Every answer has a price; the sum is
-part of the mission's report.
+Each labeller answers with boxes or with None, "I am not sure", and the next one is asked. Asking has a price, whatever comes of
+it; the sum is part of the mission's report.
 """
 
 from __future__ import annotations
@@ -86,12 +86,17 @@ class Answer:
     cost: float
 
 
-def ask(chain: Sequence[PricedLabeller], sample_id: str, scene_id: str, window: Sequence[int], pixels: Pixels) -> Answer | None:
-    """Ask one labeller after the other until one is sure; None when nobody is."""
+def ask(
+    chain: Sequence[PricedLabeller], sample_id: str, scene_id: str, window: Sequence[int], pixels: Pixels
+) -> tuple[Answer | None, float]:
+    """Ask one labeller after the other until one is sure; return the answer, None when nobody is, and the price of asking.
+
+    Whoever is asked is paid, also where all of it led to nothing.
+    """
     cost = 0.0
     for priced in chain:
         cost += priced.cost
         boxes = priced.labeller.label(sample_id, scene_id, window, pixels)
         if boxes is not None:
-            return Answer(boxes, priced.name, cost)
-    return None
+            return Answer(boxes, priced.name, cost), cost
+    return None, cost

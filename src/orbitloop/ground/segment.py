@@ -50,7 +50,7 @@ class SegmentRules:
 
 @dataclass(slots=True)
 class IntakeCounts:
-    """What happened to everything that came down."""
+    """What happened to everything that came down. `label_cost` is for all who were asked, sure or not."""
 
     received: int = 0
     duplicates: int = 0
@@ -95,7 +95,8 @@ class GroundSegment:
             self.counts.over_budget += 1
             return None
         window = sample.window.to_json()
-        answer = ask(self.chain, sample.sample_id, sample.scene_id, window, pixels)
+        answer, cost = ask(self.chain, sample.sample_id, sample.scene_id, window, pixels)
+        self.counts.label_cost += cost
         if answer is None:
             self.counts.unlabelled += 1
             return None
@@ -106,7 +107,6 @@ class GroundSegment:
         digest = digest_bytes(payload)
         self.blobs[digest] = payload
         self._wire[sample.sample_id] = digest
-        self.counts.label_cost += answer.cost
         self.counts.by_source[answer.source] = self.counts.by_source.get(answer.source, 0) + 1
         self._fresh += not filed.for_gate
         return filed
