@@ -110,6 +110,6 @@ def test_the_next_one_is_asked_and_all_are_paid(make: Callable[[], Labeller], wa
 
 
 def test_when_nobody_is_sure_there_is_no_answer_and_the_price_of_asking_stays() -> None:
-    unsure = PricedLabeller("teacher", teacher((0.5,), (0.5,)), 0.25)
-    assert ask([unsure, unsure], "s", "scene", (0, 0, 30, 20), BLANK) == (None, 0.5)
+    unsure = [PricedLabeller("teacher", teacher((0.5,), (0.5,)), cost) for cost in (0.25, 0.25)]
+    assert ask(unsure, "s", "scene", (0, 0, 30, 20), BLANK) == (None, 0.5)
     assert ask([], "s", "scene", (0, 0, 30, 20), BLANK) == (None, 0.0)
