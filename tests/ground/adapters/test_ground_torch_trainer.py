@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from orbitloop.errors import TrainingError
-from orbitloop.ground.adapters import torch_trainer
+from orbitloop.ground.adapters import feature_pool, torch_trainer
+from orbitloop.ground.adapters.feature_pool import FeaturePool, pool_size
 from orbitloop.ground.adapters.network import Weights, YoloV3Tiny, initial_weights
-from orbitloop.ground.adapters.torch_trainer import TorchTrainer, TrainingPlan, _FeaturePool, _Run, _schedule
+from orbitloop.ground.adapters.torch_trainer import TorchTrainer, TrainingPlan, _Run, _schedule
 from orbitloop.ground.topology import layer_of, partition, tensor_names
 from orbitloop.records.ids import digest_tensors
 from orbitloop.records.label import Boxes, LabelledImage
@@ -172,6 +173,60 @@ def test_a_checkpoint_from_other_starting_weights_is_not_taken_up(tmp_path: Path
     assert not differing(resumed, fresh)
 
 
+def relabelled(image: LabelledImage) -> LabelledImage:
+    return replace(image, boxes=Boxes(image.boxes.xyxy_px + np.float32(0.5), image.boxes.classes))
+
+
+@pytest.mark.parametrize("what", ["a label", "a replayed label", "a pixel", "the recipe", "a gain", "the tile"])
+def test_a_checkpoint_of_other_labels_pixels_or_recipe_is_not_taken_up(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkpoint(tmp_path, monkeypatch, plan())
+    new, old, side = list(pictures()), list(pictures(2, 1)), SIDE
+    if what == "a label":
+        new[1] = relabelled(new[1])
+    elif what == "a replayed label":
+        old[1] = relabelled(old[1])
+    elif what == "a pixel":
+        new[1] = replace(new[1], pixels=np.where(np.arange(64)[:, None, None] == 3, 9, new[1].pixels).astype(np.uint8))
+    elif what == "the recipe":
+        monkeypatch.setattr(torch_trainer, "RECIPE", -1)
+    elif what == "a gain":
+        monkeypatch.setattr(torch_trainer, "BOX_GAIN", 0.06)
+    else:
+        side = 96
+    assert path.exists()
+    done: list[int] = []
+    whole = _Run._step
+    monkeypatch.setattr(_Run, "_step", lambda run, number: (done.append(number), whole(run, number))[1])
+    TorchTrainer(WIDTH, 1, ANCHORS, side, threads=1, checkpoint_dir=tmp_path).train(weights(), new, plan(), old=old)
+    assert done == list(range(STEPS)), "it began again"
+
+
+@pytest.mark.parametrize("replay", [0.0, 0.5, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("view_bytes", [1, 100, 10**6, 10**12])
+def test_the_pool_is_bounded_by_what_is_drawn_and_by_memory(
+    replay: float, view_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_pool, "MAX_POOL_BYTES", 10**7)
+    the_plan = plan(replay_share=replay, views=6, steps=100, batch=16)
+    fresh, replayed = pool_size(the_plan, 50, 40, view_bytes)
+    assert 1 <= fresh <= 300
+    assert (replayed > 0) == (replay > 0)
+    assert replayed <= 1600
+    assert (fresh + replayed) * view_bytes <= 10**7 or fresh + replayed <= 2
+    if replay == 0.5 and view_bytes <= 100:
+        assert (fresh, replayed) == (300, 300)
+
+
+def test_a_pool_under_tight_memory_still_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_pool, "MAX_POOL_BYTES", 3 * FeaturePool.view_bytes(run_of(plan(trainable=HEAD))))
+    assert (
+        sum(len(part) for part in (lambda pool: (pool.fresh, pool.old))(FeaturePool.build(run_of(plan(trainable=HEAD))))) == 3
+    )
+    assert differing(weights(), trained(plan(trainable=HEAD))) == set(HEAD)
+
+
 @pytest.mark.parametrize("left", [0, 7, 500, -1])
 def test_a_damaged_checkpoint_is_not_taken_up(left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = checkpoint(tmp_path, monkeypatch, plan())
@@ -194,7 +249,7 @@ def run_of(the_plan: TrainingPlan) -> _Run:
 def test_pooled_features_are_those_of_the_network_on_the_same_views(names: tuple[str, ...]) -> None:
     run = run_of(plan(trainable=names, views=3, batch=4))
     assert run.start == min(layer_of(n) for n in names)
-    pool = _FeaturePool.build(run)
+    pool = FeaturePool.build(run)
     assert len(pool.fresh) == 9  # three views of each of three new pictures
     assert len(pool.old) == 9  # and as many replayed ones
     rng = np.random.default_rng([run.plan.seed, 2])
@@ -211,7 +266,7 @@ def test_pooled_features_are_those_of_the_network_on_the_same_views(names: tuple
 
 def test_a_pooled_batch_gives_the_loss_of_the_whole_network() -> None:
     run = run_of(plan(trainable=partition(["outputs"])))
-    pool = _FeaturePool.build(run)
+    pool = FeaturePool.build(run)
     kept, targets = pool.batch(np.random.default_rng(0), 4)
     picks = np.random.default_rng(0)
     chosen = np.concatenate([picks.choice(pool.fresh, size=2, replace=False), picks.choice(pool.old, size=2, replace=False)])

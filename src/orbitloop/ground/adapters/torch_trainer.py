@@ -13,9 +13,11 @@ import json
 import math
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +27,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from orbitloop.errors import TrainingError
-from orbitloop.ground.adapters.loss import DetectionLoss
+from orbitloop.ground.adapters.feature_pool import FeaturePool
+from orbitloop.ground.adapters.loss import (
+    BOX_GAIN,
+    CLASS_GAIN,
+    LEVEL_BALANCE,
+    MAX_SIDE_RATIO,
+    OBJECTNESS_GAIN,
+    DetectionLoss,
+)
 from orbitloop.ground.adapters.network import Weights, YoloV3Tiny
 from orbitloop.ground.topology import STRIDES, layer_of
 from orbitloop.ground.views import Augmentation, draw_view
-from orbitloop.records.ids import digest_tensors
+from orbitloop.records.ids import digest_json, digest_tensors
 from orbitloop.records.label import Boxes, LabelledImage
 
 CHECKPOINT_EVERY_S = 30.0
+RECIPE = 1
+"""Version of how a step is made (loss, views, schedule, average); no checkpoint of another one is taken up."""
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, loss)."""
@@ -159,12 +171,13 @@ class _Run:
         self.average = {n: t.detach().clone() for n, t in self.live.items()}
         self.losses: list[float] = []
         self.start = min((layer_of(n) for n in plan.trainable), default=0)
-        self.pool: _FeaturePool | None = None
+        self.identity = self._identity() if trainer.checkpoint_dir else ""
+        self.pool: FeaturePool | None = None
 
     def go(self, progress: Progress | None) -> TrainingResult:
         done = self._restore()
         if self.start > 0 and done < self.plan.steps:
-            self.pool = _FeaturePool.build(self)
+            self.pool = FeaturePool.build(self)
         told = saved = time.monotonic()
         for step in range(done, self.plan.steps):
             loss = self._step(step)
@@ -251,8 +264,17 @@ class _Run:
         return folder / f"{self.key}.safetensors" if folder else None
 
     def _identity(self) -> str:
-        about = {**asdict(self.plan), "new": [i.image_id for i in self.new], "old": [i.image_id for i in self.old]}
-        return json.dumps(about, sort_keys=True, default=str)
+        """Return what a checkpoint must have been made of to be taken up: recipe, plan, network, pictures and labels."""
+        trainer = self.trainer
+        about = {
+            "recipe": [RECIPE, torch.__version__, trainer.device.type],
+            "plan": asdict(self.plan),
+            "loss": asdict(trainer.loss) | {"gains": [BOX_GAIN, OBJECTNESS_GAIN, CLASS_GAIN, MAX_SIDE_RATIO, *LEVEL_BALANCE]},
+            "network": [trainer.width, trainer.classes, trainer.tile_px],
+            "new": [_print(image) for image in self.new],
+            "old": [_print(image) for image in self.old],
+        }
+        return digest_json(about)
 
     def _save(self, step: int) -> None:
         path = self._path()
@@ -265,7 +287,7 @@ class _Run:
         path.parent.mkdir(parents=True, exist_ok=True)
         spare = path.with_suffix(".tmp")
         plain = {n: t.detach().contiguous().clone() for n, t in tensors.items()}
-        about = {"step": str(step), "losses": json.dumps(self.losses), "identity": self._identity(), "origin": self.origin}
+        about = {"step": str(step), "losses": json.dumps(self.losses), "identity": self.identity, "origin": self.origin}
         save_file(plain, spare, about)
         spare.replace(path)
 
@@ -280,7 +302,7 @@ class _Run:
             tensors = load_file(path)
         except SafetensorError:  # power failed while it was written; the training can always be done again
             return 0
-        if about.get("identity") != self._identity() or about.get("origin", self.origin) != self.origin:
+        if about.get("identity") != self.identity or about.get("origin", self.origin) != self.origin:
             return 0
         step = int(about["step"])
         self.losses = [float(v) for v in json.loads(about["losses"])]
@@ -302,47 +324,10 @@ class _Run:
             path.unlink(missing_ok=True)
 
 
-class _FeaturePool:
-    """Features of a pool of views below the lowest layer that trains: (N, C, h, w) bf16 per layer that is read above."""
-
-    def __init__(
-        self, kept: dict[int, Tensor], targets: list[Tensor], fresh: npt.NDArray[np.bool_], replay_share: float
-    ) -> None:
-        self.kept, self.targets, self.replay_share = kept, targets, replay_share
-        self.fresh, self.old = np.flatnonzero(fresh), np.flatnonzero(~fresh)
-
-    @classmethod
-    def build(cls, run: _Run) -> _FeaturePool:
-        plan = run.plan
-        rng = np.random.default_rng([plan.seed, 2])
-        count = min(plan.views * len(run.new), plan.steps * plan.batch)
-        old_count = round(count * plan.replay_share / max(1e-9, 1 - plan.replay_share)) if run.old else 0
-        picks = [(True, i % len(run.new)) for i in range(count)]
-        picks += [(False, int(i)) for i in rng.integers(max(1, len(run.old)), size=old_count)]
-        parts: list[dict[int, Tensor]] = []
-        targets: list[Tensor] = []
-        with torch.no_grad(), torch.autocast(run.trainer.device.type, torch.bfloat16):
-            for first in range(0, len(picks), plan.batch):
-                pixels, rows = run.views(picks[first : first + plan.batch], rng)
-                part = run.network.features(pixels, run.start)
-                parts.append({layer: t.to(torch.bfloat16) for layer, t in part.items()})
-                targets += [rows[rows[:, 0] == k] for k in range(len(pixels))]
-        kept = {layer: torch.cat([p[layer] for p in parts]) for layer in parts[0]}
-        return cls(kept, targets, np.array([fresh for fresh, _ in picks]), plan.replay_share if run.old else 0.0)
-
-    def batch(self, rng: np.random.Generator, count: int) -> tuple[dict[int, Tensor], Tensor]:
-        replayed = round(count * self.replay_share) if len(self.old) else 0
-        picks = rng.choice(self.fresh, size=count - replayed, replace=len(self.fresh) < count - replayed)
-        if replayed:
-            picks = np.concatenate([picks, rng.choice(self.old, size=replayed, replace=len(self.old) < replayed)])
-        index = torch.from_numpy(picks.astype(np.int64))
-        kept = {layer: t[index].contiguous(memory_format=torch.channels_last) for layer, t in self.kept.items()}
-        rows = []
-        for position, pick in enumerate(picks):
-            row = self.targets[int(pick)].clone()
-            row[:, 0] = position
-            rows.append(row)
-        return kept, torch.cat(rows)
+def _print(image: LabelledImage) -> list[str | int]:
+    """Return what tells one labelled picture from another: its name, its pixels, its boxes (against accidents: CRC-32)."""
+    parts: tuple[npt.NDArray[Any], ...] = (image.pixels, image.boxes.xyxy_px, image.boxes.classes)
+    return [image.image_id, *image.pixels.shape, *(zlib.crc32(np.ascontiguousarray(part).data) for part in parts)]
 
 
 def _targets(position: int, boxes: Boxes) -> npt.NDArray[np.float32]:
