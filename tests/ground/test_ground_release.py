@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbitloop.delta.apply import inspect_delta
-from orbitloop.delta.codecs import Exact, Half, Quantised
+from orbitloop.delta.codecs import BUILT_IN, Exact, Half, Quantised
 from orbitloop.errors import UpdateError
 from orbitloop.ground.release import CodedUpdate, code_update, sign_bundle
 from orbitloop.onboard.slots import SlotStore
@@ -89,6 +89,32 @@ def test_what_was_judged_is_what_flies(codec: Quantised | Exact, small: Half | E
     assert report.outcome is ApplyOutcome.CONFIRMED
     assert report.active_digest == slots.active().digest == update.result_digest == digest_tensors(update.result)
     assert all(np.array_equal(staged.weights[n], update.result[n]) for n in update.result)
+
+
+class Negated(Exact):
+    """A third party's codec: exact, with every bit turned over."""
+
+    def encode(self, base: Weights, target: Weights) -> bytes:
+        return bytes(255 - octet for octet in super().encode(base, target))
+
+    def decode(self, base: Weights, data: bytes) -> Weights:
+        return super().decode(base, bytes(255 - octet for octet in data))
+
+
+def test_a_third_partys_codec_flies_where_both_ends_know_its_name() -> None:
+    known = {**BUILT_IN, "negated": Negated}
+    update = code_update(base(), candidate(), Negated(), Half(), codecs=known)
+    assert set(codecs_of(update).values()) == {"negated", "half"}
+    slots, _ = flying(base())
+    told = Updater("sat-1", "fields", slots, TRUSTED, codecs=known).receive(bundle_of(update), 1.7e9)
+    assert isinstance(told, Staged)
+    assert digest_tensors(told.weights) == update.result_digest
+    with pytest.raises(UpdateError, match="Negated has no name on board"):
+        code_update(base(), candidate(), Negated(), Half())
+    _, untold = flying(base())
+    refused = untold.receive(bundle_of(update), 1.7e9)
+    assert isinstance(refused, ApplyReport)
+    assert "'negated' is not known on board" in refused.reason
 
 
 def test_the_result_is_near_the_candidate_and_unchanged_tensors_cost_nothing() -> None:

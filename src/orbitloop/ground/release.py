@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from orbitloop.delta.apply import apply_delta
 from orbitloop.delta.bundle import manifest_bytes, pack_bundle
-from orbitloop.delta.codecs import HALF_MAX, Exact
+from orbitloop.delta.codecs import BUILT_IN, HALF_MAX, Exact
 from orbitloop.delta.make import QUANTISABLE_MAX, make_delta
 from orbitloop.errors import UpdateError
 from orbitloop.plugins.kinds import DeltaCodec
@@ -38,7 +38,14 @@ class CodedUpdate:
     result_digest: str
 
 
-def code_update(base: Weights, candidate: Weights, codec: DeltaCodec, small: DeltaCodec) -> CodedUpdate:
+def code_update(
+    base: Weights,
+    candidate: Weights,
+    codec: DeltaCodec,
+    small: DeltaCodec,
+    *,
+    codecs: Mapping[str, type[DeltaCodec]] = BUILT_IN,
+) -> CodedUpdate:
     """Code `candidate` against `base` and decode it again. A tensor too large for its codec is written exactly.
 
     Args:
@@ -46,6 +53,7 @@ def code_update(base: Weights, candidate: Weights, codec: DeltaCodec, small: Del
         candidate: what training gave.
         codec: for tensors of two and more dimensions.
         small: for vectors (batch-norm, biases), where a step per channel would cost more than the values.
+        codecs: by the names that the satellites know them by; both codecs must be among them.
 
     Raises:
         UpdateError: the tensors do not fit each other, the candidate is not finite, or a codec refuses a tensor of usual size.
@@ -60,8 +68,8 @@ def code_update(base: Weights, candidate: Weights, codec: DeltaCodec, small: Del
         peak = max(float(np.abs(t).max(initial=0.0)) for t in (base[name], target))
         return usual if peak <= limit else exact
 
-    payload = make_delta(base, candidate, codec_for=choose)
-    result = apply_delta(base, payload)
+    payload = make_delta(base, candidate, codec_for=choose, codecs=codecs)
+    result = apply_delta(base, payload, codecs=codecs)
     return CodedUpdate(payload, result, digest_tensors(base), digest_tensors(result))
 
 

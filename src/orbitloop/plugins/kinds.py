@@ -51,7 +51,10 @@ class Selector(Protocol):
 
 @runtime_checkable
 class DeltaCodec(Protocol):
-    """How one tensor's change is written. Ground and satellite must agree to the bit."""
+    """How one tensor's change is written. Ground and satellite must agree to the bit.
+
+    Decoding knows no parameters: the satellite builds the class without any, and reads what it needs from the data.
+    """
 
     summary: str
 
