@@ -64,6 +64,40 @@ def test_validate_takes_overrides() -> None:
     assert invoke("validate", DEMO, "--set", "Model.width=1").exit_code == 0
 
 
+def test_validate_names_line_and_field_of_what_only_the_machine_knows(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    text = DEMO.read_text().replace("season: summer", "season: sumer")
+    file.write_text(
+        text.replace("  gate: {maxLoss", "  mining: {name: alway}\n  selection: {parameters: {x: 1}}\n  gate: {maxLoss")
+    )
+    result = invoke("validate", file, "--set", "IncrementalLearningJob.update.codec=half-ish")
+    assert result.exit_code == 10
+    problems = one_object(invoke("validate", file, "--json"))["files"][0]["problems"]
+    lines = file.read_text().splitlines()
+    shown = {p["field"]: lines[p["line"] - 1] for p in problems}
+    assert "season: sumer" in shown["spec.procedural.domains.summer.season"]
+    assert "alway" in shown["spec.mining.name"]
+    assert "x: 1" in shown["spec.selection.parameters"]
+    assert all(p["remedy"] for p in problems)
+    assert "--set IncrementalLearningJob.update.codec=half-ish: spec.update.codec" in result.stderr
+    # A run says so too, before it trains.
+    assert invoke("run", file, "--out", tmp_path / "run").exit_code == 10
+    assert not (tmp_path / "run").exists()
+
+
+def test_validate_refuses_an_orbit_that_falls_down(tmp_path: Path) -> None:
+    file = tmp_path / "low.yaml"
+    omm = (
+        "{OBJECT_NAME: x, EPOCH: '2026-06-01T00:00:00', MEAN_MOTION: 15.2, ECCENTRICITY: 0.9, INCLINATION: 97.4, "
+        "RA_OF_ASC_NODE: 10, ARG_OF_PERICENTER: 0, MEAN_ANOMALY: 0, BSTAR: 0.0001}"
+    )
+    file.write_text(DEMO.read_text().replace("{altitudeKm: 500, sunSynchronous: true, ltanHours: 10.5}", f"{{omm: {omm}}}"))
+    result = invoke("validate", file)
+    assert result.exit_code == 10
+    assert f"{file}:11: spec.orbit" in result.stderr
+    assert "decayed" in result.stderr
+
+
 # -- passes --------------------------------------------------------------------------------------------------------------
 
 
@@ -96,6 +130,7 @@ def test_plugins_lists_kinds_summaries_and_parameters() -> None:
     assert all(row["summary"] for row in value["plugins"])
     assert "quantised(step=0.3)" in invoke("plugins", "codec").stdout
     assert "miner:" not in invoke("plugins", "codec").stdout
+    assert "none" in invoke("plugins", "labeller").stdout
 
 
 def test_an_unknown_kind_of_plugin_is_answered_with_the_known_ones() -> None:

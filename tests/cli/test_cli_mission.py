@@ -128,6 +128,20 @@ def test_resume_of_another_mission_is_refused(world: SimpleNamespace) -> None:
     assert result.stdout == ""
 
 
+def test_results_that_cannot_be_written_are_told_before_any_training(world: SimpleNamespace) -> None:
+    for command in ("run", "train"):
+        result = invoke(command, world.mission, "--out", world.mission / "below")
+        assert (result.exit_code, result.stdout) == (23, "")
+        assert "name another --out" in result.stderr
+        assert "train the base model" not in result.stderr
+    assert invoke("train", world.mission, "--out", world.out).exit_code == 23
+
+
+def test_a_model_is_open_to_whom_the_umask_lets_in(world: SimpleNamespace) -> None:
+    assert (world.model / "weights.safetensors").stat().st_mode == (world.model / "graph.onnx").stat().st_mode
+    assert world.model.stat().st_mode == world.out.stat().st_mode
+
+
 def test_run_tells_the_story_and_what_to_try_next(world: SimpleNamespace) -> None:
     result = invoke(
         "run", world.mission, "--out", world.root / "no-rounds", "--set", "IncrementalLearningJob.training.rounds=0"
@@ -188,7 +202,7 @@ def test_ctrl_c_before_anything_is_there_says_so(world: SimpleNamespace, monkeyp
     ("words", "code", "says"),
     [
         (["--set", "Model.widht=1"], 10, "did you mean `width`?"),
-        (["--set", "IncrementalLearningJob.selection.name=randm"], 20, "did you mean 'random'?"),
+        (["--set", "IncrementalLearningJob.selection.name=randm"], 10, "did you mean 'random'?"),
         (["--set", "Dataset={}"], 10, "not of the form"),
     ],
 )
@@ -211,8 +225,8 @@ def test_a_training_that_diverges_is_an_error_and_no_traceback(world: SimpleName
 def test_a_folder_that_cannot_be_written_is_words(world: SimpleNamespace, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = invoke("run", world.mission, "--out", tmp_path / "file", "--quiet")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "Not a directory" in result.stderr
+    assert (result.exit_code, result.stdout) == (23, "")
+    assert "is not a folder" in result.stderr
 
 
 def test_a_data_set_that_is_not_there_is_named(world: SimpleNamespace, tmp_path: Path) -> None:

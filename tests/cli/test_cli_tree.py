@@ -21,6 +21,7 @@ from orbitloop.cli.main import app, main
 from orbitloop.cli.reference import commands, commands_page, exit_codes, exit_codes_page
 from orbitloop.cli.terminal import printable
 from orbitloop.errors import ManifestError, OrbitloopError, StateError, TrustError
+from orbitloop.reports.units import human_count
 
 ROOT = Path(__file__).parents[2]
 TREE = list(commands())
@@ -176,11 +177,17 @@ def test_a_wrong_command_line_exits_with_2_and_says_nothing_on_stdout(words: lis
 
 def test_printable_keeps_words_and_lines_only() -> None:
     assert printable("a\nb\x07\x1b[2J\u202eé\udc80") == "a\nb??[2J?é?"
+    assert printable(human_count(3456)) == human_count(3456)
 
 
-def test_the_line_to_go_on_with_is_the_whole_command() -> None:
-    words = orbitloop.cli.mission._same_run(Path("m x.yaml"), Path("data"), Path("out"), 3, ["Model.trainable=[head]"])
-    assert words == "orbitloop run 'm x.yaml' --out out --seed 3 --set 'Model.trainable=[head]'"
+def test_what_to_try_next_speaks_of_the_same_mission() -> None:
+    same = orbitloop.cli.mission._settings(Path("d e"), 3, ["Model.trainable=[head]"])
+    assert orbitloop.cli.mission._settings(Path("data"), None, None) == []
+    lines = orbitloop.cli.mission._next(Path("m x.yaml"), Path("out"), same)
+    assert "orbitloop evaluate out/model 'm x.yaml' --data 'd e' --seed 3 --set 'Model.trainable=[head]'" in lines
+    assert lines[-1].startswith(
+        "orbitloop run 'm x.yaml' --out out-random --data 'd e' --seed 3 --set 'Model.trainable=[head]' "
+    )
 
 
 def test_json_is_strict_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -304,7 +304,7 @@ class TestFiles:
 
     def test_absent_folder_binary_and_oversized(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "m.yaml"
-        for bad, what in ((path, "no such file"), (tmp_path, "no such file"), ("a\0b", r"no such file|cannot be read")):
+        for bad, what in ((path, "no such file"), (tmp_path, "not a file"), ("a\0b", r"no such file|cannot be read")):
             with pytest.raises(ManifestError, match=what):
                 load_mission(bad)
         path.write_bytes(b"kind: Mission\nname: \xff\xfe")

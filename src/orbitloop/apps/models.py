@@ -50,14 +50,23 @@ def open_model(folder: Path, threads: int = 1) -> OpenModel:
     return OpenModel(graph, weights, digest_tensors(weights), OnnxEngine(graph, weights, threads=threads, where=str(folder)))
 
 
+def check_folder(folder: Path) -> None:
+    """See that a model may be written to a folder: it is absent, empty, or holds an earlier model.
+
+    Raises:
+        StateError: it holds something else, which would be lost.
+    """
+    if folder.is_dir() and {entry.name for entry in folder.iterdir()} - {GRAPH_FILE, WEIGHTS_FILE}:
+        raise StateError("the folder holds more than a model", where=str(folder), remedy="name another --out")
+
+
 def store_model(folder: Path, graph: bytes, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
     """Write a model folder, whole or not at all; only an earlier model is replaced, never a folder with other things in it.
 
     Raises:
         StateError: the folder holds something else, or cannot be written.
     """
-    if folder.is_dir() and {entry.name for entry in folder.iterdir()} - {GRAPH_FILE, WEIGHTS_FILE}:
-        raise StateError("the folder holds more than a model", where=str(folder), remedy="name another --out")
+    check_folder(folder)
     try:
         save_model(folder, graph, weights)
     except OSError as error:

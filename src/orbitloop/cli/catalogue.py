@@ -13,7 +13,7 @@ from orbitloop.errors import PluginError
 
 
 def plugins(
-    kind: Annotated[str, typer.Argument(metavar="[KIND]", help="miner, selector, codec or labeller; without: all.")] = "",
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="miner, selector, codec or labeller; without: all.")] = "",
     json_output: Json = False,
 ) -> None:
     """List the plug-ins by kind: what a mission may name, what each does, and its parameters with their defaults.
@@ -43,8 +43,10 @@ def plugins(
     if json_output:
         print_json({"plugins": rows})
         return
-    for one in sorted({row["kind"] for row in rows}):
+    for one in [kind] if kind else sorted(KINDS):
         show(f"{one}:")
+        if not registry.names(one):
+            show("  none that a mission could name")
         for row in (r for r in rows if r["kind"] == one):
             given = ", ".join(name if value is None else f"{name}={value}" for name, value in row["parameters"].items())
             origin = "" if row["origin"] == "orbitloop" else f"  [{row['origin']}]"
@@ -58,7 +60,7 @@ def _default(parameter: inspect.Parameter) -> Any:
 
 
 def bench(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Name of the benchmark.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the benchmark.")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="End within a minute; print only, save nothing.")] = False,
     list_all: Annotated[bool, typer.Option("--list", help="List the benchmarks.")] = False,
     json_output: Json = False,

@@ -13,7 +13,7 @@ from orbitloop.errors import ManifestError
 
 
 def validate(
-    missions: Annotated[list[Path], typer.Argument(metavar="MISSION.yaml...", help="Mission files.")],
+    missions: Annotated[list[Path], typer.Argument(metavar="MISSION.yaml", help="Mission files.")],
     overrides: Overrides = None,
     json_output: Json = False,
 ) -> None:
@@ -26,13 +26,13 @@ def validate(
     \b
     Exit codes: 0 all are sound; 10 one is not.
     """
-    from orbitloop.resources.manifest import load_mission
+    from orbitloop.apps.missions import open_mission
     from orbitloop.resources.problems import InvalidManifest
 
     files: list[dict[str, Any]] = []
     for path in missions:
         try:
-            plan = load_mission(path, overrides or ())
+            plan = open_mission(path, overrides or ())
             files.append({"file": str(path), "sound": True, "mission": plan.name, "digest": plan.digest(), "problems": []})
             if not json_output:
                 show(f"{path}: sound ({plan.name})")

@@ -342,12 +342,12 @@ def _is_set(folder: Path) -> bool:
 
 def missions(folder: Path) -> Finding:
     """Every mission file is sound."""
-    from orbitloop.resources.manifest import load_mission
+    from orbitloop.apps.missions import open_mission
 
     files = sorted(folder.glob("*.yaml")) if folder.is_dir() else []
     for file in files:
         try:
-            load_mission(file)
+            open_mission(file)
         except OrbitloopError as error:
             return Finding("missions", Verdict.WARN, f"{file} is not sound: {error.what}", f"orbitloop validate {file}")
     if files:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orbitloop.cli.options import DEFAULT_DATA, DataDir, Json, MissionFile, Overrides, Quiet, Seed, load_plan
+from orbitloop.cli.options import DEFAULT_DATA, DataDir, Json, MissionFile, Overrides, Quiet, Seed, check_out, load_plan
 from orbitloop.cli.terminal import INTERRUPTED, add_row, note, only_results_on_stdout, print_json, show, table
 
 if TYPE_CHECKING:
@@ -51,11 +51,12 @@ def run(
     20 plug-in; 21 data; 22 training; 23 saved state; 130 interrupted.
     """
     plan = load_plan(mission, overrides, seed)
-    folder = out or Path("runs") / plan.name
+    folder = check_out(out or Path("runs") / plan.name)
     from orbitloop.cli.progress import watching
     from orbitloop.sim.mission import run_mission
 
-    again = _same_run(mission, data, folder, seed, overrides)
+    same = _settings(data, seed, overrides)
+    again = shlex.join(["orbitloop", "run", str(mission), "--out", str(folder), *same])
     try:
         with only_results_on_stdout(), watching(quiet) as watcher:
             result = run_mission(plan, data, folder, resume=resume, watcher=watcher)
@@ -67,27 +68,31 @@ def run(
     else:
         _tell(result.report, result.paths)
         if not quiet and not result.interrupted:
-            show("\nTry next:", *(f"  {line}" for line in _next(mission, folder)))
+            show("\nTry next:", *(f"  {line}" for line in _next(mission, folder, same)))
     if result.interrupted:
         note(f"interrupted; go on with:\n  {again} --resume")
         raise typer.Exit(INTERRUPTED)
 
 
-def _same_run(mission: Path, data: Path, folder: Path, seed: int | None, overrides: list[str] | None) -> str:
-    """Return the command line of this very run, to be typed again."""
-    words = ["orbitloop", "run", str(mission), "--out", str(folder)]
-    words += ["--data", str(data)] if data != DEFAULT_DATA else []
+def _settings(data: Path, seed: int | None, overrides: list[str] | None) -> list[str]:
+    """Return the options that make another command speak of the same mission as this run."""
+    words = ["--data", str(data)] if data != DEFAULT_DATA else []
     words += ["--seed", str(seed)] if seed is not None else []
-    return shlex.join(words + [word for one in overrides or () for word in ("--set", one)])
+    return words + [word for one in overrides or () for word in ("--set", one)]
 
 
-def _next(mission: Path, folder: Path) -> list[str]:
-    return [
-        f"open {folder / 'report.html'} in a browser",
-        f"orbitloop evaluate {folder / 'model'} {mission}",
-        f"orbitloop detect SCENE.png --model {folder / 'model'} --geojson",
-        f"orbitloop run {mission} --out {folder}-random --set IncrementalLearningJob.selection.name=random",
+def _next(mission: Path, folder: Path, same: list[str]) -> list[str]:
+    """Return what to try after a run; of the same mission, with the same settings."""
+    bundles = sorted((folder / "updates").glob("*.bundle"))
+    random = ["--set", "IncrementalLearningJob.selection.name=random"]
+    commands = [
+        ["evaluate", folder / "model", mission, *same],
+        ["detect", "SCENE.png", "--model", folder / "model", "--geojson"],
+        *(["update", "inspect", bundle] for bundle in bundles[-1:]),
+        ["run", mission, "--out", f"{folder}-random", *same, *random],
     ]
+    lines = [shlex.join(["orbitloop", *map(str, words)]) for words in commands]
+    return [f"open {folder / 'report.html'} in a browser", *lines]
 
 
 def _tell(report: MissionReport, paths: ReportPaths) -> None:

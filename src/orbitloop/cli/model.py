@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orbitloop.cli.options import DEFAULT_DATA, DataDir, Json, MissionFile, Overrides, Quiet, Seed, load_plan
+from orbitloop.cli.options import DEFAULT_DATA, DataDir, Json, MissionFile, Overrides, Quiet, Seed, check_out, load_plan
 from orbitloop.cli.terminal import add_row, only_results_on_stdout, print_json, show, show_error, table
 from orbitloop.errors import ImageError, ModelError, OrbitloopError, StateError
 
@@ -46,14 +46,15 @@ def train(
     22 training; 23 --out cannot be written; 130 interrupted.
     """
     plan = load_plan(mission, overrides, seed)
-    folder = out or Path("models") / plan.name
-    from orbitloop.apps.models import store_model
+    folder = check_out(out or Path("models") / plan.name)
+    from orbitloop.apps.models import check_folder, store_model
     from orbitloop.cli.progress import watching
     from orbitloop.records.ids import digest_tensors
     from orbitloop.reports.units import human_bytes, human_count
     from orbitloop.sim.mission import base_model
     from orbitloop.sim.world import open_world
 
+    check_folder(folder)
     with only_results_on_stdout(), watching(quiet) as watcher:
         model = base_model(plan, open_world(plan, data, plan.seed), watcher, None)
     store_model(folder, model.graph, model.weights)
@@ -106,15 +107,16 @@ def evaluate(
         print_json({**about, "new": new, "old": old, "phases": found.domains})
         return
     listed = table("scenes", ">AP50", ">AP", ">images", ">objects", title=f"{plan.name}: held-out scenes")
-    for name, scores in (("new domains", new), ("old domains", old)):
-        add_row(listed, name, points(scores["ap50"]), points(scores["ap"]), scores["images"], scores["objects"])
+    whole = [(points(s["ap50"]), points(s["ap"]), s["images"], s["objects"]) for s in (new, old)]
+    add_row(listed, "new domains", *whole[0])
     for name, ap50 in found.domains.items():
         add_row(listed, f"  {name}", points(ap50), "", "", "")
+    add_row(listed, "old domains", *whole[1])
     show(listed, f"model: {model.digest}")
 
 
 def detect(
-    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE...", help="Pictures: PNG, JPEG or WebP.")],
+    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE", help="Pictures: PNG, JPEG or WebP.")],
     model: Annotated[Path, typer.Option("--model", metavar="DIR", help="Folder of a model.")],
     geojson: Annotated[bool, typer.Option("--geojson", help="Write one GeoJSON FeatureCollection of all scenes.")] = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also write a GeoJSON file for each scene.")] = None,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from orbitloop.errors import StateError
 
 if TYPE_CHECKING:
     from orbitloop.resources.mission import MissionPlan
@@ -31,13 +34,28 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 DEFAULT_DATA = Path("data")
 
 
+def check_out(folder: Path) -> Path:
+    """Return the folder of results, when it can be made and written: told before hours of training, not after.
+
+    Raises:
+        StateError: it cannot.
+    """
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    reason = "is not a folder" if not there.is_dir() else "" if os.access(there, os.W_OK | os.X_OK) else "is not writable"
+    if reason:
+        raise StateError(f"results cannot go there: {there} {reason}", where=str(folder), remedy="name another --out")
+    return folder
+
+
 def load_plan(mission: Path, overrides: list[str] | None, seed: int | None = None) -> MissionPlan:
     """Read a mission file with what the command line changes in it.
 
     Raises:
         ManifestError: the file or an override is not what it should be.
     """
-    from orbitloop.resources.manifest import load_mission
+    from orbitloop.apps.missions import open_mission
 
-    plan = load_mission(mission, overrides or ())
+    plan = open_mission(mission, overrides or ())
     return plan if seed is None else plan.with_seed(seed)

@@ -65,7 +65,7 @@ def _section(words: tuple[str, ...], command: Any) -> str:
     name = " ".join(("orbitloop", *words))
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
-    usage = " ".join([name, "[OPTIONS]", *(str(a.metavar or a.name.upper()) for a in arguments)])
+    usage = " ".join([name, "[OPTIONS]", *(_argument(a) for a in arguments)])
     parts = [f"## {name}", f"    {usage}"]
     for paragraph in _paragraphs(command):
         if paragraph.startswith("\b"):
@@ -76,9 +76,14 @@ def _section(words: tuple[str, ...], command: Any) -> str:
                 parts.append(" ".join([title, *lines]))
         else:
             parts.append(paragraph)
-    rows = [f"| `{a.metavar or a.name}` | {_cell(a.help)} |" for a in arguments]
+    rows = [f"| `{_argument(a)}` | {_cell(a.help)} |" for a in arguments]
     rows += [f"| {_flags(o)} | {_cell(o.help)}{_default(o)} |" for o in options]
     return "\n\n".join([*parts, "| argument | means |\n|---|---|\n" + "\n".join(rows)])
+
+
+def _argument(argument: Any) -> str:
+    name = str(argument.metavar or argument.name.upper()) + ("..." if argument.nargs != 1 else "")
+    return name if argument.required else f"[{name}]"
 
 
 def _flags(option: Any) -> str:

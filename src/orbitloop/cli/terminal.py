@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as a shell has it."""
 
+_PLAIN = "\n\u00a0\u2009\u202f"
+# Python calls the spaces that our own figures are grouped with unprintable.
+
 PIPE_COLUMNS = 120
 """Width of what goes into a file or a pipe."""
 
@@ -52,7 +55,7 @@ def show_error(error: OrbitloopError) -> None:
 
 def printable(text: str) -> str:
     """Replace control and other characters that a terminal would obey or could not show."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text.encode("utf-8", "replace").decode())
+    return "".join(c if c.isprintable() or c in _PLAIN else "?" for c in text.encode("utf-8", "replace").decode())
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ Dataset, Model or IncrementalLearningJob without a name takes its kind's, and a 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path as FilePath
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from orbitloop.resources.explain import describe, explain, shown
 from orbitloop.resources.kinds import KINDS
 from orbitloop.resources.meta import API_VERSION, Resource
-from orbitloop.resources.mission import MissionPlan, Resolver
+from orbitloop.resources.mission import Complaint, MissionPlan, Resolver
 from orbitloop.resources.overrides import apply_overrides, parse_override
 from orbitloop.resources.problems import InvalidManifest, Path, Problem, dotted
 from orbitloop.resources.yamltree import Document, read_documents
@@ -27,11 +27,40 @@ MAX_FILE_BYTES = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Located:
-    """A resource and the document that it was read from."""
+class Remark:
+    """What a check has against a plan: at which of its resources, at which field, what is wrong and the remedy."""
 
     resource: Resource
+    path: Path
+    what: str
+    remedy: str
+
+
+Check = Callable[[MissionPlan], Iterable[Remark]]
+"""Looks at what the form of a mission does not show, such as whether a plug-in of that name is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a resource was read from: the text, its document, and the overrides that put values there, by path."""
+
+    source: str
     document: Document
+    origins: Mapping[Path, str]
+
+    def problem(self, path: Path, what: str, remedy: str) -> Problem:
+        for place, override in self.origins.items():
+            if path[: len(place)] == place:
+                return Problem(override, None, dotted(path), what, remedy)
+        return Problem(self.source, self.document.line_of(path), dotted(path), what, remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """A resource and the place that it was read from."""
+
+    resource: Resource
+    place: _Place
 
 
 def parse_manifests(text: str, where: str = "<text>") -> list[Resource]:
@@ -46,13 +75,14 @@ def parse_manifests(text: str, where: str = "<text>") -> list[Resource]:
     return [item.resource for item in located]
 
 
-def parse_mission(text: str, where: str = "<text>", overrides: Sequence[str] = ()) -> MissionPlan:
+def parse_mission(text: str, where: str = "<text>", overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> MissionPlan:
     """Read a mission from YAML text and check its references.
 
     Args:
         text: the file's text.
         where: what errors call it.
         overrides: settings `KIND.path=VALUE` that replace what the text says, in order (`resources.overrides`).
+        checks: what the plan is held against once its form is sound; their remarks become problems with line and field.
 
     Raises:
         ManifestError: anything is wrong; its `problems` hold all of it. Never anything else.
@@ -63,22 +93,32 @@ def parse_mission(text: str, where: str = "<text>", overrides: Sequence[str] = (
         raise InvalidManifest(problems)
     resolver = Resolver([item.resource for item in located])
     plan = resolver.resolve()
-    if plan is not None:
-        return plan
-    for complaint in resolver.complaints:
-        document = located[complaint.resource].document if complaint.resource >= 0 else None
-        line = document.line_of(complaint.path) if document else None
-        problems.append(Problem(where, line, dotted(complaint.path), complaint.what, complaint.remedy))
-    raise InvalidManifest(sorted(problems, key=lambda problem: problem.line or 0))
+    if plan is None:
+        found = [(located[c.resource] if c.resource >= 0 else None, c) for c in resolver.complaints]
+        raise _told(where, found)
+    by_id = {id(item.resource): item for item in located}
+    remarks = [(by_id.get(id(remark.resource)), remark) for check in checks for remark in check(plan)]
+    if remarks:
+        raise _told(where, remarks)
+    return plan
 
 
-def load_mission(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> MissionPlan:
-    """Read a mission file, with `overrides` as in `parse_mission`.
+def _told(source: str, found: Iterable[tuple[_Located | None, Complaint | Remark]]) -> InvalidManifest:
+    """Return the error that says all of it, in the order of the file; what has no document is said of the file."""
+    problems = [
+        holder.place.problem(c.path, c.what, c.remedy) if holder else Problem(source, None, dotted(c.path), c.what, c.remedy)
+        for holder, c in found
+    ]
+    return InvalidManifest(sorted(problems, key=lambda problem: problem.line or 0))
+
+
+def load_mission(path: str | os.PathLike[str], overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> MissionPlan:
+    """Read a mission file, with `overrides` and `checks` as in `parse_mission`.
 
     Raises:
         ManifestError: the file cannot be read, is too large or is not UTF-8, or anything in it is wrong.
     """
-    return parse_mission(_read(FilePath(path)), str(path), overrides)
+    return parse_mission(_read(FilePath(path)), str(path), overrides, checks)
 
 
 def _read(path: FilePath) -> str:
@@ -86,7 +126,8 @@ def _read(path: FilePath) -> str:
     try:
         # A pipe or a device would block, or never end.
         if not path.is_file():
-            raise InvalidManifest([Problem(source, None, "", "there is no such file", "give the path of a mission file")])
+            what = "not a file" if path.exists() else "there is no such file"
+            raise InvalidManifest([Problem(source, None, "", what, "give the path of a mission file")])
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
@@ -114,11 +155,12 @@ def _parse(text: str, source: str, overrides: Sequence[str] = ()) -> tuple[list[
     unread = {(problem.line, problem.field) for problem in problems}
     flat, origins = apply_overrides(list(_flat(documents)), [parse_override(text) for text in overrides])
     for index, document in enumerate(flat):
-        resource, found = _validate(document, source, origins.get(index, {}))
+        place = _Place(source, document, origins.get(index, {}))
+        resource, found = _validate(place)
         # What could not be read as a value was reported; that it is now empty is no news.
         problems += [problem for problem in found if (problem.line, problem.field) not in unread]
         if resource is not None:
-            located.append(_Located(resource, document))
+            located.append(_Located(resource, place))
     if not documents and not problems:
         problems.append(Problem(source, None, "", "holds no resource", "start with kind: Mission and a name"))
     return located, sorted(problems, key=lambda problem: problem.line or 0)
@@ -139,13 +181,8 @@ def _flat(documents: list[Document]) -> Iterator[Document]:
             yield Document(item, inner.pop((), document.line), inner)
 
 
-def _validate(document: Document, source: str, origins: Mapping[Path, str]) -> tuple[Resource | None, list[Problem]]:
-    def problem(path: Path, what: str, remedy: str) -> Problem:
-        for place, override in origins.items():
-            if path[: len(place)] == place:
-                return Problem(override, None, dotted(path), what, remedy)
-        return Problem(source, document.line_of(path), dotted(path), what, remedy)
-
+def _validate(place: _Place) -> tuple[Resource | None, list[Problem]]:
+    document, problem = place.document, place.problem
     raw = document.value
     if not isinstance(raw, dict):
         what = f"a document must be a resource (is {describe(raw)})"
