@@ -82,12 +82,13 @@ def story_table(report: MissionReport) -> Table:
     """Return the story as a Rich table that fits a terminal of 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_footer=bool(report.rounds))
     table.title = Text(f"{plain_text(report.mission, 60)}: {plain_text(report.accuracy.metric, 12)} by round")
+    # Of the whole mission, like the bytes: what comes after the last round began is in none of them.
     totals = (
         "",
         "all",
-        human_count(sum(r.samples_sent for r in report.rounds)),
+        human_count(report.counts.received),
         human_bytes(report.bytes.downlinked),
-        human_count(sum(r.labels for r in report.rounds)),
+        human_count(report.counts.labelled),
         change(report.accuracy.new_before, report.accuracy.new_after),
         change(report.accuracy.old_before, report.accuracy.old_after),
         human_bytes(report.bytes.uplinked),

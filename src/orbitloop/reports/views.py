@@ -267,8 +267,12 @@ def passes_chart(report: MissionReport) -> Markup:
 
 
 def track_span_s(report: MissionReport) -> float:
-    """Return how much of the tracks the map shows: a day, shared by the satellites so that it stays legible; at least 2 h."""
-    return max(DAY_S / max(len(report.satellites), 1), 7200.0)
+    """Return how much of the tracks the map shows: a day, shared by the satellites so that it stays legible; at least 2 h.
+
+    A shorter mission shows all that it has.
+    """
+    times = [p.at_s for p in report.ground_track if math.isfinite(p.at_s)]
+    return min(max(DAY_S / max(len(report.satellites), 1), 7200.0), max(times, default=0.0) - min(times, default=0.0))
 
 
 def map_chart(report: MissionReport) -> Markup:
