@@ -36,7 +36,7 @@ def decode_image(data: bytes, *, where: str = "", max_pixels: int = MAX_PIXELS) 
     except UnidentifiedImageError as error:
         raise ImageError("not a PNG, JPEG or WebP picture", where=where) from error
     except Exception as error:  # Pillow's readers raise what they meet: struct.error and IndexError for a short PNG chunk
-        raise ImageError(f"picture is damaged ({error})", where=where) from error
+        raise ImageError(f"picture is damaged ({error})", where=where, remedy="fetch or export it again") from error
 
 
 def encode_image(pixels: npt.NDArray[np.uint8], *, format: str = "webp", quality: int = 80) -> bytes:

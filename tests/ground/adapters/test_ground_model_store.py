@@ -48,7 +48,7 @@ def test_an_earlier_model_is_replaced_whole(tmp_path: Path) -> None:
     assert not (tmp_path / "model" / "request.json").exists()
 
 
-@pytest.mark.parametrize("moment", ["save_file", "write_bytes", "rename"])
+@pytest.mark.parametrize("moment", ["save", "write_bytes", "rename"])
 def test_what_fails_half_way_leaves_the_earlier_model_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -58,7 +58,7 @@ def test_what_fails_half_way_leaves_the_earlier_model_and_no_litter(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model_store if moment == "save_file" else Path, moment, interrupted)
+    monkeypatch.setattr(model_store if moment == "save" else Path, moment, interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_model(tmp_path / "model", b"new", WEIGHTS)
     monkeypatch.undo()

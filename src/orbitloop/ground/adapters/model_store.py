@@ -6,15 +6,15 @@ A model is a folder of two files (`records.model`), written to a spare name firs
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from orbitloop.errors import ModelError
 from orbitloop.records.model import GRAPH_FILE, WEIGHTS_FILE
@@ -32,10 +32,12 @@ def cache_dir() -> Path:
 def save_model(folder: Path, graph: bytes, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
     """Write a model folder; it appears whole or not at all. An existing one is replaced."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    spare = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    # Not by tempfile, whose folders are closed to all others: a model may serve another user's process.
+    spare = folder.parent / f".{folder.name}-{secrets.token_hex(8)}"
+    spare.mkdir()
     try:
         (spare / GRAPH_FILE).write_bytes(graph)
-        save_file({n: np.ascontiguousarray(weights[n]) for n in sorted(weights)}, spare / WEIGHTS_FILE)
+        (spare / WEIGHTS_FILE).write_bytes(save({n: np.ascontiguousarray(weights[n]) for n in sorted(weights)}))
         try:
             spare.rename(folder)
         except OSError:  # an earlier one stands there, or that of another process that was faster

@@ -67,7 +67,11 @@ def read_coco(
         where = f"{at}, {_entry('images', position, row)}"
         file = folder / names[position]
         if require_files and not file.is_file():
-            raise LabelError("picture does not exist", where=f"{where}, file_name {names[position]!r}")
+            raise LabelError(
+                f"picture {file} does not exist",
+                where=f"{where}, file_name {names[position]!r}",
+                remedy="put it there, or take the image and its annotations out",
+            )
         size, truth = frames[row["id"]], boxes[row["id"]]
         entries.append(ImageEntry(image_id, file, *size, domains[position], _free_fields(row, where), truth))
     index = DatasetIndex(classes, tuple(entries))
@@ -122,7 +126,7 @@ def read_label_text(path: Path, limit_bytes: int = MAX_LABEL_BYTES) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit_bytes + 1)
     except (OSError, ValueError) as error:
-        raise LabelError(f"cannot read label file ({error})", where=str(path)) from error
+        raise LabelError(f"cannot read label file ({error})", where=str(path), remedy="check path and permissions") from error
     if len(data) > limit_bytes:
         raise LabelError(f"label file is over the limit of {limit_bytes} bytes", where=str(path), remedy="split the set")
     return data
@@ -134,7 +138,7 @@ def _parse(path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise LabelError("JSON is nested too deep", where=str(path)) from error
     except (ValueError, MemoryError) as error:
-        raise LabelError(f"not JSON ({error})", where=str(path)) from error
+        raise LabelError(f"not JSON ({error})", where=str(path), remedy="fetch or export the file again") from error
     if not isinstance(root, dict):
         raise LabelError(
             "top level is not an object", where=str(path), remedy="give a COCO file: images, annotations, categories"
@@ -215,7 +219,11 @@ def _read_frames(rows: list[dict[str, Any]], at: str) -> dict[Any, tuple[int, in
         for side in ("width", "height"):
             value = _need(row, side, (int,), where)
             if not 1 <= value <= MAX_SIDE_PX:
-                raise LabelError(f"{side} is {_short(value)}, not in 1 .. {MAX_SIDE_PX}", where=f"{where}, {side}")
+                raise LabelError(
+                    f"{side} is {_short(value)}, not in 1 .. {MAX_SIDE_PX}",
+                    where=f"{where}, {side}",
+                    remedy="give the picture's size in pixels",
+                )
             sides.append(value)
         frames[key] = (sides[0], sides[1])
     return frames
@@ -243,10 +251,18 @@ def _read_boxes(
         _unique_id(row, seen, where)
         image_id = _need(row, "image_id", (int, str), where)
         if image_id not in frames:
-            raise LabelError(f"image_id {_short(image_id)} is not the id of an image", where=f"{where}, image_id")
+            raise LabelError(
+                f"image_id {_short(image_id)} is not the id of an image",
+                where=f"{where}, image_id",
+                remedy="correct it, or take the annotation out",
+            )
         category = _need(row, "category_id", (int, str), where)
         if category not in class_of:
-            raise LabelError(f"category_id {_short(category)} is not the id of a category", where=f"{where}, category_id")
+            raise LabelError(
+                f"category_id {_short(category)} is not the id of a category",
+                where=f"{where}, category_id",
+                remedy=f"the set has {', '.join(map(_short, list(class_of)[:20]))}",
+            )
         _refuse_other_shapes(row, where)
         found[image_id].append((_clipped(_corners(row, where), frames[image_id], where), class_of[category]))
     return {
