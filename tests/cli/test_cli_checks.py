@@ -114,6 +114,15 @@ def test_passes_lists_windows_and_days() -> None:
     assert "2026-06-01" in result.stdout
 
 
+def test_a_mission_without_contact_is_said_to_have_none(tmp_path: Path) -> None:
+    equator = ("--set", "Satellite.orbit={altitudeKm: 500, inclinationDeg: 0}", "--set", "Mission.durationDays=0.3")
+    assert "no station sees a satellite" in invoke("passes", DEMO, *equator).stdout
+    assert one_object(invoke("passes", DEMO, *equator, "--json"))["windows"] == []
+    result = invoke("run", DEMO, *equator, "--out", tmp_path / "run")
+    assert (result.exit_code, result.stdout) == (10, "")
+    assert "no station sees a satellite" in result.stderr
+
+
 def test_passes_of_a_mission_that_is_not_there() -> None:
     result = invoke("passes", "nowhere.yaml", "--json")
     assert (result.exit_code, result.stdout) == (10, "")

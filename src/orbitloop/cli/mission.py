@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orbitloop.cli.options import DEFAULT_DATA, DataDir, Json, MissionFile, Overrides, Quiet, Seed, check_out, load_plan
-from orbitloop.cli.terminal import INTERRUPTED, add_row, note, only_results_on_stdout, print_json, show, table
+from orbitloop.cli.terminal import INTERRUPTED, add_row, note, only_results_on_stdout, print_json, printable, show, table
+from orbitloop.errors import ManifestError
 
 if TYPE_CHECKING:
     from orbitloop.records.contact import ContactWindow
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 _LONG_LISTS = ("timeline", "passes", "ground_track", "battery", "gallery", "stations")
 """Parts of a report that `--json` leaves to `report.json`: it says where that lies."""
+
+_NO_CONTACT = "no station sees a satellite in the mission's time"
+_NO_CONTACT_REMEDY = "change the orbit, the stations, minElevationDeg or durationDays; orbitloop passes shows what comes of it"
 
 
 def run(
@@ -53,8 +57,11 @@ def run(
     plan = load_plan(mission, overrides, seed)
     folder = check_out(out or Path("runs") / plan.name)
     from orbitloop.cli.progress import watching
+    from orbitloop.sim.fleet import contacts
     from orbitloop.sim.mission import run_mission
 
+    if not contacts(plan).windows:
+        raise ManifestError(_NO_CONTACT, where=str(mission), remedy=_NO_CONTACT_REMEDY)
     same = _settings(data, seed, overrides)
     again = shlex.join(["orbitloop", "run", str(mission), "--out", str(folder), *same])
     try:
@@ -100,7 +107,8 @@ def _tell(report: MissionReport, paths: ReportPaths) -> None:
 
     from orbitloop.reports.story import story_table, summary
 
-    show(story_table(report), Text(summary(report)), f"\nreport: {paths.html}", f"digest: {report.digest()}")
+    notes = [f"note: {printable(note)}" for note in report.notes]
+    show(story_table(report), Text(summary(report)), *notes, f"\nreport: {paths.html}", f"digest: {report.digest()}")
 
 
 def _result(report: MissionReport, paths: ReportPaths, folder: Path) -> dict[str, Any]:
@@ -173,7 +181,7 @@ def passes(
     for day in days:
         sizes = (human_bytes(day["downlink_bytes"]), human_bytes(day["uplink_bytes"]))
         add_row(totals, day["day"], day["passes"], f"{day['seconds'] / 60:.1f}", *sizes)
-    show(listed, totals)
+    show(*([listed, totals] if windows else [f"{plan.name}: {_NO_CONTACT}", f"  -> {_NO_CONTACT_REMEDY}"]))
 
 
 def _by_day(windows: tuple[ContactWindow, ...]) -> list[dict[str, Any]]:
