@@ -63,3 +63,13 @@ def test_the_truth_itself_scores_one(parts, monkeypatch):
 
     monkeypatch.setattr("orbitloop.sim.measure.detect_all", oracle)
     assert meter.on_images(base.weights, images).to_json()["ap50"] == pytest.approx(1.0)
+
+
+def test_no_box_reaches_over_a_scene_that_is_smaller_than_a_tile(parts):
+    _, base, meter = parts
+    pixels = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+    weights = {n: a + 3 if n.startswith("conv") and n.endswith(".bias") else a for n, a in base.weights.items()}
+    boxes = detect_all(meter.engine(weights), pixels).boxes_xyxy_px
+    assert len(boxes)
+    assert boxes.min() >= 0
+    assert (boxes.max(axis=0)[2:] <= [70, 50]).all()
