@@ -18,7 +18,7 @@ from orbitloop.algorithms.tiling import cut_tile, tile_windows
 from orbitloop.ground.adapters.model_store import cache_dir, load_model, save_model
 from orbitloop.ground.adapters.network import Weights, initial_weights
 from orbitloop.ground.adapters.reference import torch_rows
-from orbitloop.ground.adapters.torch_trainer import Progress, TorchTrainer, TrainingPlan
+from orbitloop.ground.adapters.torch_trainer import RECIPE, Progress, TorchTrainer, TrainingPlan
 from orbitloop.ground.anchors import kmeans_anchors
 from orbitloop.ground.export import write_graph
 from orbitloop.ground.parity import Parity, check_parity
@@ -28,9 +28,6 @@ from orbitloop.records.ids import digest_json
 from orbitloop.records.label import LabelledImage
 from orbitloop.records.model import ModelMetadata, Preprocessing
 from orbitloop.resources.data import ModelSpec
-
-RECIPE = 1
-"""Version of the training recipe; part of every cache key, raised whenever loss, views or schedule change."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
