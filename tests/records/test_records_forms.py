@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from orbitloop.errors import WireError
 from orbitloop.records.contact import ContactPlan, ContactWindow
-from orbitloop.records.health import Beacon
+from orbitloop.records.health import KIND, Beacon, beacon_from_bytes, beacon_to_bytes
 from orbitloop.records.ids import canonical_json
 from orbitloop.records.model import ModelMetadata, Preprocessing
 from orbitloop.records.prediction import Detections
 from orbitloop.records.scene import GeoTransform, Scene, TileWindow
 from orbitloop.records.update import ApplyOutcome, ApplyReport, CanaryCase, UpdateManifest
 from orbitloop.records.verdict import GateVerdict
+from orbitloop.records.wire import pack
 
 WINDOW = ContactWindow("sat-1", "svalbard", 1000.0, 1600.0, 42.5, 7_000_000, 90_000)
 METADATA = ModelMetadata(
@@ -141,3 +145,34 @@ def test_a_beacon_that_cannot_tell_its_charge_is_still_a_beacon() -> None:
     back = Beacon.from_json(json.loads(canonical_json(silent.to_json())))
     assert math.isnan(back.battery_wh)
     assert replace(back, battery_wh=1.0) == replace(silent, battery_wh=1.0)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.text(max_size=5)
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(sorted(BEACON.to_json())), JSON)
+@settings(max_examples=50, deadline=None)
+def test_a_beacon_is_read_or_a_wire_error(field: str, value: Any) -> None:
+    try:
+        back = beacon_from_bytes(pack(KIND, 1, BEACON.to_json() | {field: value}))
+    except WireError:
+        return
+    assert beacon_from_bytes(beacon_to_bytes(back)).to_json() == back.to_json()
+
+
+@pytest.mark.parametrize("data", [b"", b"OLR1", pack("sample", 1, {}), pack(KIND, 1, {}), beacon_to_bytes(BEACON)[:-1]])
+def test_other_bytes_are_no_beacon(data: bytes) -> None:
+    with pytest.raises(WireError):
+        beacon_from_bytes(data)
+
+
+def test_a_beacon_comes_back_from_its_bytes() -> None:
+    assert beacon_from_bytes(beacon_to_bytes(BEACON)) == BEACON

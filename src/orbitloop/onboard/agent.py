@@ -34,7 +34,7 @@ from orbitloop.onboard.weights import load_weights
 from orbitloop.plugins.kinds import Miner, Selector
 from orbitloop.records.contact import ContactWindow
 from orbitloop.records.detections_wire import detections_to_bytes
-from orbitloop.records.health import Beacon
+from orbitloop.records.health import Beacon, beacon_to_bytes
 from orbitloop.records.label import Boxes
 from orbitloop.records.pixels import decode_image
 from orbitloop.records.prediction import Prediction
@@ -42,7 +42,6 @@ from orbitloop.records.sample import Candidate, HardSample, Mining
 from orbitloop.records.sample_wire import sample_from_bytes, sample_to_bytes
 from orbitloop.records.scene import Scene
 from orbitloop.records.update import ApplyOutcome, ApplyReport
-from orbitloop.records.wire import pack
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 EngineFactory = Callable[[bytes, Weights], Engine]
@@ -205,8 +204,7 @@ class Agent:
 
         What waits in the queue is counted first: all of it against the window and the battery, its samples against the budget.
         """
-        beacon = self.beacon(battery_wh, now_s)
-        payload = pack(BEACON, 1, beacon.to_json())
+        payload = beacon_to_bytes(self.beacon(battery_wh, now_s))
         self.endpoint.offer(BEACON, payload, priority=BEACON_PRIORITY, now_s=now_s, key=self.settings.satellite)
         capacity, energy_j, most = self._allowance(window, budget, battery_wh)
         candidates = self.storage.list(sent=False)

@@ -6,7 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from orbitloop.errors import WireError
 from orbitloop.records.update import ApplyReport
+from orbitloop.records.wire import pack, unpack
+
+KIND = "beacon"
+VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +41,27 @@ class Beacon:
         plain = {name: value[name] for name in cls.__slots__ if name != "reports"}
         plain["battery_wh"] = math.nan if plain["battery_wh"] is None else plain["battery_wh"]
         return cls(**plain, reports=tuple(ApplyReport.from_json(r) for r in value["reports"]))
+
+
+def beacon_to_bytes(beacon: Beacon) -> bytes:
+    """Serialise a beacon."""
+    return pack(KIND, VERSION, beacon.to_json())
+
+
+def beacon_from_bytes(data: bytes) -> Beacon:
+    """Read what `beacon_to_bytes` wrote.
+
+    Raises:
+        WireError: malformed. Never anything else.
+    """
+    fields = unpack(data, expect=KIND).fields
+    try:
+        beacon = Beacon.from_json(fields)
+        texts = (beacon.satellite, beacon.model_digest)
+        counts = (beacon.model_version, beacon.tiles_seen, beacon.hard_seen, beacon.stored_samples)
+        right = all(isinstance(t, str) for t in texts) and all(type(n) is int for n in counts)
+        if not right or type(beacon.at_s) not in (int, float) or type(beacon.battery_wh) not in (int, float):
+            raise TypeError("a field is of another kind")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise WireError(f"beacon is malformed ({type(error).__name__}: {error})", where=KIND) from error
+    return beacon

@@ -30,11 +30,10 @@ from orbitloop.orbit.track import geo_transform_at
 from orbitloop.plugins.registry import default_registry
 from orbitloop.records.contact import ContactPlan, ContactWindow
 from orbitloop.records.detections_wire import detections_from_bytes
-from orbitloop.records.health import Beacon
+from orbitloop.records.health import beacon_from_bytes
 from orbitloop.records.ids import digest_bytes, digest_json, digest_tensors
 from orbitloop.records.scene import Scene
 from orbitloop.records.update import ApplyOutcome, ApplyReport
-from orbitloop.records.wire import unpack
 from orbitloop.reports.observed import BatteryPoint, PassSummary, TimelinePoint
 from orbitloop.reports.rounds import Applied, NewOld
 from orbitloop.resources.mission import MissionPlan
@@ -131,7 +130,10 @@ class MissionRun:
         if not (resume and self.checkpoints.exists()):
             if resume:
                 self.watcher.event(self.plan.start_s, "there is no checkpoint yet: the mission starts from its beginning")
-            self.checkpoints.clear()
+            aside = self.checkpoints.put_aside()
+            if aside is not None:
+                hint = f"an unfinished run was here; its state is now in {aside.name}/ (rename it to state/ and use --resume)"
+                self.watcher.event(self.plan.start_s, hint)
             shutil.rmtree(self.updates, ignore_errors=True)
             return None
         state = self.checkpoints.load()
@@ -298,7 +300,7 @@ class MissionRun:
                 elif item.kind == DETECTION:
                     self._file_detections(item.payload)
                 elif item.kind == BEACON:
-                    self._hear(Beacon.from_json(unpack(item.payload, expect=BEACON).fields))
+                    self._hear(window.satellite, item.payload)
 
     def _file_detections(self, payload: bytes) -> None:
         try:
@@ -310,9 +312,16 @@ class MissionRun:
         self.blobs[digest] = payload
         self.course.detections.append(digest)
 
-    def _hear(self, beacon: Beacon) -> None:
+    def _hear(self, name: str, payload: bytes) -> None:
         """Learn what flies from the satellite's own word: the ground never assumes that an update has arrived."""
-        satellite = self.satellites[beacon.satellite]
+        try:
+            beacon = beacon_from_bytes(payload)
+        except WireError:
+            beacon = None
+        if beacon is None or beacon.satellite != name:
+            self.segment.counts.damaged += 1
+            return
+        satellite = self.satellites[name]
         satellite.held_digest, satellite.held_version = beacon.model_digest, beacon.model_version
         for report in beacon.reports:
             version = report.version or self._answered(satellite.name, report)
