@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitloop.clock import parse_utc_s
+from orbitloop.delta.codecs import BUILT_IN
 from orbitloop.link.session import Endpoint
 from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
 from orbitloop.onboard.agent import Agent, AgentSettings
@@ -132,14 +133,14 @@ def build_satellite(
     """Wire one satellite, new with its factory model or as a saved run left it.
 
     Raises:
-        PluginError: the mission names a miner or selector that there is not.
+        PluginError: the mission names a miner, selector or codec that there is not.
         StateError: the saved state is malformed.
     """
     spec, job = plan.satellites[name], plan.job.spec
     kept = blobs or {}
     flash = MemoryFlash(dict(kept.get("flash", {})))
     samples, space, ground = (dict(kept.get(k, {})) for k in ("samples", "space", "ground"))
-    slots = SlotStore(flash)
+    slots, codec = SlotStore(flash), job.update.codec
     if saved is None:
         slots.install_factory(model.graph, save_weights(dict(model.weights)))
     storage_bytes = int(spec.spec.storage_mb * 1e6)
@@ -155,7 +156,9 @@ def build_satellite(
             canary_max_loss=job.update.canary.max_loss,
         ),
         slots=slots,
-        updater=Updater(name, model.metadata.name, slots, trusted),
+        updater=Updater(
+            name, model.metadata.name, slots, trusted, codecs={**BUILT_IN, codec: type(registry.create("codec", codec))}
+        ),
         storage=Storage.from_json(saved["agent"]["storage"], samples) if saved else Storage(storage_bytes, samples),
         endpoint=Endpoint.from_json(saved["agent"]["endpoint"], space) if saved else Endpoint(space),
         miner=registry.create("miner", job.mining.name, job.mining.parameters, "IncrementalLearningJob spec.mining"),

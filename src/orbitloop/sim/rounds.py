@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitloop.delta.apply import inspect_delta
+from orbitloop.delta.codecs import BUILT_IN
 from orbitloop.errors import StateError
 from orbitloop.ground.adapters.torch_trainer import TorchTrainer, TrainingPlan
 from orbitloop.ground.gate import GateRule, judge
@@ -60,6 +61,7 @@ class RoundMaker:
         parameters = {"step": job.update.step} if job.update.codec == "quantised" else {}
         self.codec = registry.create("codec", job.update.codec, parameters, "IncrementalLearningJob spec.update.codec")
         self.small = registry.create("codec", "exact" if job.update.codec == "exact" else "half", {})
+        self.codecs = {**BUILT_IN, job.update.codec: type(self.codec)}
         self.trainer = TorchTrainer(
             model.width,
             len(run.world.classes),
@@ -125,16 +127,20 @@ class RoundMaker:
         self._forget_models()
         bundles: dict[str, bytes] = {}
         for base, names in self._bases().items():
-            coded = code_update(run.weights_by_digest[base], pending.candidate, self.codec, self.small)
+            if base not in run.weights_by_digest:
+                said = f"round {pending.round}: no update for {', '.join(names)}, whose model the ground does not have"
+                run.watcher.event(run.clock.now_s(), said)
+                continue
+            coded = code_update(run.weights_by_digest[base], pending.candidate, self.codec, self.small, codecs=self.codecs)
             bundle = self._judge_one(pending.round, base, coded, names)
             if bundle is not None:
                 bundles |= dict.fromkeys(names, bundle)
         return bundles
 
     def _forget_models(self) -> None:
-        """Keep of all models those that a satellite may hold: by now each has told how the last update ended."""
+        """Keep of all models those that a satellite may hold, running or to fall back to: by now each has told what it runs."""
         run = self.run
-        held = {s.agent.slots.active().digest for s in run.satellites.values()}
+        held = {row.digest for s in run.satellites.values() for row in s.agent.slots.table().slots.values()}
         held |= {s.held_digest for s in run.satellites.values()} | {run.champion}
         run.weights_by_digest = {d: w for d, w in run.weights_by_digest.items() if d in held}
 
