@@ -479,6 +479,21 @@ def test_a_slot_that_rots_under_a_running_model_does_not_silence_the_satellite(s
     assert len(ship.agent.prepare_pass(WINDOW, PassBudget(), FULL_WH, NOW_S, rng())) == 4
 
 
+def test_a_full_storage_still_holds_what_the_canary_is_tried_on(ship):
+    ship.agent.observe(scene(), FULL_WH)
+    used = ship.storage.used_bytes
+    ship.storage = Storage(int(1.5 * used), ship.samples, keep_sent_bytes=used // 2)
+    ship.agent = ship.wired()
+    ship.agent.observe(scene(), FULL_WH)
+    cases = canary_of(ship)
+    ship.agent.prepare_pass(WINDOW, PassBudget(), FULL_WH, NOW_S, rng())
+    for number in range(1, 4):
+        ship.agent.observe(scene(number), FULL_WH)
+    report = ship.agent.receive(UPDATE, bundle(changed_weights(), canary=cases), NOW_S)
+    assert report.canary["cases"] >= 1
+    assert report.outcome is ApplyOutcome.ROLLED_BACK
+
+
 def test_an_unknown_kind_is_passed_over(ship):
     assert ship.agent.receive("poetry", b"o sole mio", NOW_S) is None
     assert ship.agent.reports == []

@@ -67,6 +67,21 @@ def test_sent_samples_stay_while_there_is_room_and_go_before_unsent() -> None:
     assert ids(storage) == ["b", "c", "d"]
 
 
+def test_the_newest_of_those_sent_stay_for_the_canary() -> None:
+    storage = Storage(50, {}, keep_sent_bytes=20)
+    for number, name in enumerate("abcde"):
+        assert storage.put(candidate(name, value=0.5, at=float(number)), b"x" * 10)
+    storage.mark_sent(["a", "b", "c", "d"])
+    for number, name in enumerate("fgh"):
+        assert storage.put(candidate(name, value=0.6, at=10.0 + number), b"y" * 10)
+    assert ids(storage) == ["c", "d", "f", "g", "h"], "a and b went, then e of less value; c and d stay"
+    again = Storage.from_json(json.loads(json.dumps(storage.to_json())), dict.fromkeys("cdfgh", b"x" * 10))
+    for one in (storage, again):
+        assert not one.put(candidate("i", value=0.6, at=20.0), b"y" * 10)
+        assert one.put(candidate("j", value=0.7, at=20.0), b"y" * 10)
+        assert ids(one) == ["c", "d", "g", "h", "j"]
+
+
 def test_fingerprints_outlive_the_sample_and_it_does_not_come_back() -> None:
     storage = filled(candidate("a"), capacity=10)
     assert storage.sent_embeddings().size == 0

@@ -3,9 +3,12 @@
 Role: keep the most worth in the bytes there are. It leaves the blobs themselves to a mapping from name to bytes (flash in
 flight, a dict in tests), choosing what goes down to the selectors, and time to the caller.
 
-To make room, samples already sent go first, then the unsent of the lowest value; of equals the oldest. A newcomer that is worth
-no more than an unsent sample it would push out is not kept. A blob is written before the state names it and deleted after,
-so that a power cut between the two leaves at most a blob without a name.
+To make room, samples already sent go first, then the unsent of the lowest value; of equals the oldest. But the newest of those
+sent stay, up to `keep_sent_bytes`: an update's canary is tried on them, and without any it proves nothing. A newcomer that is
+worth no more than an unsent sample it would push out is not kept.
+
+A blob is written before the state names it and deleted after, so that a power cut between the two leaves at most a blob without
+a name.
 
 Fingerprints of what was sent outlive the blobs, so that the selector goes on looking for something new and a tile seen again is
 not sent again; the oldest of them fade beyond `MAX_FINGERPRINTS`. Embeddings are held in half precision, as they are saved, so
@@ -42,8 +45,8 @@ class Stored:
 class Storage:
     """Samples by id under `capacity_bytes`. `blobs` holds their bytes by sample id; no other key of it is touched."""
 
-    def __init__(self, capacity_bytes: int, blobs: MutableMapping[str, bytes]) -> None:
-        self._capacity_bytes = capacity_bytes
+    def __init__(self, capacity_bytes: int, blobs: MutableMapping[str, bytes], *, keep_sent_bytes: int = 0) -> None:
+        self._capacity_bytes, self._keep_sent_bytes = capacity_bytes, keep_sent_bytes
         self._blobs = blobs
         self._stored: dict[str, Stored] = {}
         self._fingerprints: dict[str, npt.NDArray[np.float32]] = {}
@@ -87,15 +90,32 @@ class Storage:
     def _room_for(self, candidate: Candidate) -> list[str] | None:
         """Return which samples must go, or None when the newcomer does not pay."""
         missing = self.used_bytes + candidate.size_bytes - self._capacity_bytes
-        out = []
+        out: list[str] = []
+        if missing <= 0:
+            return out
+        kept = self._kept_sent()
         for sample_id, stored in sorted(self._stored.items(), key=lambda item: _worth(item[1])):
             if missing <= 0:
                 break
+            if sample_id in kept:
+                continue
             if not stored.sent and stored.candidate.value >= candidate.value:
                 return None
             out.append(sample_id)
             missing -= stored.candidate.size_bytes
         return out if missing <= 0 else None
+
+    def _kept_sent(self) -> set[str]:
+        """Return the newest samples that went down, as many as the share for canaries holds."""
+        kept: set[str] = set()
+        left = self._keep_sent_bytes
+        sent = [s.candidate for s in self._stored.values() if s.sent]
+        for candidate in sorted(sent, key=lambda c: c.captured_at_s, reverse=True):
+            left -= candidate.size_bytes
+            if left < 0:
+                break
+            kept.add(candidate.sample_id)
+        return kept
 
     def list(self, *, sent: bool | None = None) -> list[Candidate]:
         """Return the kept samples in the order in which they came; `sent` picks those sent, or those not."""
@@ -140,7 +160,8 @@ class Storage:
             plain = {name: getattr(c, name) for name in ("sample_id", "size_bytes", "value", "transmit_j", "captured_at_s")}
             samples.append(plain | {"embedding": _text(c.embedding), "sent": stored.sent})
         sent = [[sample_id, _text(e)] for sample_id, e in self._fingerprints.items()]
-        return {"schema": SCHEMA, "capacity_bytes": self._capacity_bytes, "samples": samples, "fingerprints": sent}
+        limits = {"capacity_bytes": self._capacity_bytes, "keep_sent_bytes": self._keep_sent_bytes}
+        return {"schema": SCHEMA, **limits, "samples": samples, "fingerprints": sent}
 
     @classmethod
     def from_json(cls, value: Any, blobs: MutableMapping[str, bytes]) -> Storage:
@@ -152,7 +173,7 @@ class Storage:
         try:
             if value["schema"] != SCHEMA:
                 raise ValueError(f"schema {value['schema']!r}")
-            storage = cls(int(value["capacity_bytes"]), blobs)
+            storage = cls(int(value["capacity_bytes"]), blobs, keep_sent_bytes=int(value.get("keep_sent_bytes", 0)))
             for row in value["samples"]:
                 candidate = _candidate(row)
                 if len(blobs.get(candidate.sample_id, b"")) == candidate.size_bytes:

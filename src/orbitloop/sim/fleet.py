@@ -159,7 +159,9 @@ def build_satellite(
         updater=Updater(
             name, model.metadata.name, slots, trusted, codecs={**BUILT_IN, codec: type(registry.create("codec", codec))}
         ),
-        storage=Storage.from_json(saved["agent"]["storage"], samples) if saved else Storage(storage_bytes, samples),
+        storage=Storage.from_json(saved["agent"]["storage"], samples)
+        if saved
+        else Storage(storage_bytes, samples, keep_sent_bytes=storage_bytes // 10),
         endpoint=Endpoint.from_json(saved["agent"]["endpoint"], space) if saved else Endpoint(space),
         miner=registry.create("miner", job.mining.name, job.mining.parameters, "IncrementalLearningJob spec.mining"),
         selector=registry.create(
