@@ -97,7 +97,21 @@ def test_groups_cover_what_they_say() -> None:
 
 @pytest.mark.parametrize(
     "term",
-    ["", "tail", "early", "early:", "early:0", "early:-1", "early:five", "early:5.0", "conv01.weight", "[", "HEAD", "bn*.var "],
+    [
+        "",
+        "tail",
+        "early",
+        "early:",
+        "early:0",
+        "early:-1",
+        "early:five",
+        "early:²",
+        "early:5.0",
+        "conv01.weight",
+        "[",
+        "HEAD",
+        "bn*.var ",
+    ],
 )
 def test_a_term_that_names_nothing_is_an_error_with_its_place(term: str) -> None:
     with pytest.raises(ManifestError, match="names no tensor") as caught:

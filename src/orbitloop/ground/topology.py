@@ -146,7 +146,7 @@ def _tensors_of(term: str) -> Iterable[str]:
         return [n for n in names if n.startswith("bn")]
     if term == "outputs":
         return [n for n in names if layer_of(n) in OUTPUT_LAYERS]
-    if term.startswith("early:") and term[6:].isdigit():
+    if term.startswith("early:") and term[6:].isdecimal():
         convs = [layer.index for layer in layers(1.0, 1) if layer.kind == "conv"]
         first = convs[: int(term[6:])]
         return [n for n in names if layer_of(n) in first and n.startswith("conv")]
