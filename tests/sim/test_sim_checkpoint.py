@@ -135,3 +135,21 @@ def test_a_damaged_blob_is_refused(kept, damage):
 def test_a_blob_name_never_leaves_the_folder(kept, name):
     with pytest.raises(StateError):
         kept.blob(name)
+
+
+@pytest.mark.parametrize(("finished_at_s", "kept"), [(0.0, True), (5.0, False)])
+def test_an_unfinished_run_is_put_aside_and_a_finished_one_forgotten(tmp_path: Path, finished_at_s: float, kept: bool) -> None:
+    checkpoints = Checkpoints(tmp_path / "state")
+    checkpoints.save({"course": {"finished_at_s": finished_at_s}}, [b"blob"])
+    aside = checkpoints.put_aside()
+    assert not checkpoints.exists()
+    assert (aside is not None) == kept
+    if aside is not None:
+        assert Checkpoints(aside).load() == {"course": {"finished_at_s": 0.0}}
+
+
+def test_a_damaged_run_is_put_aside_too(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "state")
+    checkpoints.save({}, [])
+    checkpoints.file.write_bytes(b"{")
+    assert checkpoints.put_aside() == tmp_path / "state.unfinished"

@@ -12,11 +12,13 @@ import pytest
 from tiny_mission import tiny_plan
 
 from orbitloop.delta.codecs import Exact
+from orbitloop.link.events import Received
 from orbitloop.onboard.weights import save_weights
 from orbitloop.plugins import registry
 from orbitloop.records.health import beacon_to_bytes
 from orbitloop.records.ids import digest_tensors
 from orbitloop.records.update import ApplyOutcome
+from orbitloop.sim.channel import WindowResult
 from orbitloop.sim.mission import base_model
 from orbitloop.sim.rounds import Pending
 from orbitloop.sim.runner import MissionRun, Watcher
@@ -51,11 +53,16 @@ def test_a_beacon_that_is_malformed_or_anothers_is_counted_and_changes_nothing(r
     satellite = run.satellites["sat-1"]
     good = satellite.agent.beacon(10.0, run.plan.start_s)
     before = satellite.held_digest, satellite.held_version
+    window = run.windows.windows[0]
+
+    def comes_down(payload: bytes) -> None:
+        run._downlinked(window, WindowResult(0, 0, (Received("", "beacon", payload, 0.0),), (), (), (), 0, 0))
+
     for payload in (b"junk", beacon_to_bytes(replace(good, satellite="sat-9", model_version=7))):
-        run._hear("sat-1", payload)
+        comes_down(payload)
     assert run.segment.counts.damaged == 2
     assert (satellite.held_digest, satellite.held_version) == before
-    run._hear("sat-1", beacon_to_bytes(replace(good, model_version=7)))
+    comes_down(beacon_to_bytes(replace(good, model_version=7)))
     assert satellite.held_version == 7
 
 

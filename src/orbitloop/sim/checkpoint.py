@@ -32,6 +32,25 @@ class Checkpoints:
         """Forget an earlier run."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def put_aside(self) -> Path | None:
+        """Make room for a new run: a finished one is forgotten, any other is kept under another name, one deep.
+
+        Returns:
+            Where the other run now lies, or None when there was none worth keeping.
+        """
+        finished = not self.exists()
+        try:
+            finished = finished or float(self.load()["course"]["finished_at_s"]) > 0
+        except (StateError, KeyError, TypeError, ValueError):
+            finished = False
+        if finished:
+            self.clear()
+            return None
+        aside = self.folder.with_name(f"{self.folder.name}.unfinished")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.folder.rename(aside)
+        return aside
+
     def exists(self) -> bool:
         return self.file.exists()
 

@@ -112,10 +112,12 @@ def _accuracy(run: MissionRun, ceiling: tuple[float | None, float | None] | None
 
 
 def _tracks(run: MissionRun) -> tuple[TrackPoint, ...]:
-    end_s = min(run.plan.end_s, run.plan.start_s + TRACK_DAYS * 86_400)
+    """Return the last day's ground tracks, up to where the run has come."""
+    end_s = run.course.finished_at_s or run.clock.now_s()
+    start_s = max(run.plan.start_s, end_s - TRACK_DAYS * 86_400)
     points = []
     for satellite in run.satellites.values():
-        for at_s, latitude, longitude in track(satellite, run.plan.start_s, end_s, TRACK_STEP_S):
+        for at_s, latitude, longitude in track(satellite, start_s, end_s, TRACK_STEP_S):
             points.append(TrackPoint(satellite.name, at_s, round(latitude, 3), round(longitude, 3)))
     return tuple(points)
 
@@ -190,7 +192,7 @@ def _gallery(run: MissionRun) -> tuple[GalleryItem, ...]:
                 label_boxes=tuple(tuple(float(v) for v in row) for row in filed.image.boxes.to_json()),
                 updated_boxes=_rows(detect_scene(engine, pixels).detections),
                 captured_at_s=sample.captured_at_s,
-                round=filed.round,
+                round=filed.round + 1 if filed.round < run.segment.round else None,
             )
         )
     return tuple(items)

@@ -30,7 +30,7 @@ from orbitloop.orbit.track import geo_transform_at
 from orbitloop.plugins.registry import default_registry
 from orbitloop.records.contact import ContactPlan, ContactWindow
 from orbitloop.records.detections_wire import detections_from_bytes
-from orbitloop.records.health import beacon_from_bytes
+from orbitloop.records.health import Beacon, beacon_from_bytes
 from orbitloop.records.ids import digest_bytes, digest_json, digest_tensors
 from orbitloop.records.scene import Scene
 from orbitloop.records.update import ApplyOutcome, ApplyReport
@@ -295,33 +295,25 @@ class MissionRun:
     def _downlinked(self, window: ContactWindow, result: WindowResult) -> None:
         with self.timed("labelling"):
             for item in result.at_ground:
-                if item.kind == SAMPLE:
-                    self.course.round_sent += self.segment.receive(item.payload) is not None
-                elif item.kind == DETECTION:
-                    self._file_detections(item.payload)
-                elif item.kind == BEACON:
-                    self._hear(window.satellite, item.payload)
+                try:
+                    if item.kind == SAMPLE:
+                        self.course.round_sent += self.segment.receive(item.payload) is not None
+                    elif item.kind == DETECTION:
+                        self._file_detections(item.payload)
+                    elif item.kind == BEACON:
+                        self._hear(beacon_from_bytes(item.payload, expect=window.satellite))
+                except WireError:
+                    self.segment.counts.damaged += 1
 
     def _file_detections(self, payload: bytes) -> None:
-        try:
-            detections_from_bytes(payload)
-        except WireError:
-            self.segment.counts.damaged += 1
-            return
+        detections_from_bytes(payload)
         digest = digest_bytes(payload)
         self.blobs[digest] = payload
         self.course.detections.append(digest)
 
-    def _hear(self, name: str, payload: bytes) -> None:
+    def _hear(self, beacon: Beacon) -> None:
         """Learn what flies from the satellite's own word: the ground never assumes that an update has arrived."""
-        try:
-            beacon = beacon_from_bytes(payload)
-        except WireError:
-            beacon = None
-        if beacon is None or beacon.satellite != name:
-            self.segment.counts.damaged += 1
-            return
-        satellite = self.satellites[name]
+        satellite = self.satellites[beacon.satellite]
         satellite.held_digest, satellite.held_version = beacon.model_digest, beacon.model_version
         for report in beacon.reports:
             version = report.version or self._answered(satellite.name, report)
