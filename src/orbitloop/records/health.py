@@ -48,11 +48,15 @@ def beacon_to_bytes(beacon: Beacon) -> bytes:
     return pack(KIND, VERSION, beacon.to_json())
 
 
-def beacon_from_bytes(data: bytes) -> Beacon:
+def beacon_from_bytes(data: bytes, *, expect: str | None = None) -> Beacon:
     """Read what `beacon_to_bytes` wrote.
 
+    Args:
+        data: the whole record.
+        expect: the satellite that it came from; a beacon in another's name is refused.
+
     Raises:
-        WireError: malformed. Never anything else.
+        WireError: malformed, or another satellite's. Never anything else.
     """
     fields = unpack(data, expect=KIND).fields
     try:
@@ -64,4 +68,6 @@ def beacon_from_bytes(data: bytes) -> Beacon:
             raise TypeError("a field is of another kind")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise WireError(f"beacon is malformed ({type(error).__name__}: {error})", where=KIND) from error
+    if expect is not None and beacon.satellite != expect:
+        raise WireError(f"a beacon of {beacon.satellite!r} came from {expect!r}", where=KIND)
     return beacon
