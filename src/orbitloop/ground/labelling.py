@@ -45,7 +45,8 @@ class TeacherLabeller:
     """A larger model on the ground that labels what it is sure of.
 
     It is sure of a picture when none of its detections lies between the two thresholds. It looks twice, once mirrored, and is
-    not sure where the two looks differ in their number of objects.
+    not sure where the two looks differ in their number of objects. Seeing nothing is never an answer: it is what a teacher
+    that is blind in a new domain sees, and would teach the satellite to see nothing there.
 
     Args:
         detect: the teacher's detections on one picture, down to `reject_below` at least.
@@ -63,7 +64,8 @@ class TeacherLabeller:
         found = self.detect(pixels)
         mirrored = self.detect(np.ascontiguousarray(pixels[:, ::-1]))
         sure = found.above(self.accept_above)
-        if len(found.above(self.reject_below)) != len(sure) or len(mirrored.above(self.accept_above)) != len(sure):
+        doubtful = len(found.above(self.reject_below)) != len(sure) or len(mirrored.above(self.accept_above)) != len(sure)
+        if doubtful or len(sure) == 0:
             return None
         return Boxes(sure.boxes_xyxy_px, sure.classes)
 
