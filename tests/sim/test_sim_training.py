@@ -72,14 +72,14 @@ def test_the_same_request_is_trained_once_and_gives_the_same_model(request_, ima
     ids=lambda c: next(iter(c)),
 )
 def test_every_part_of_a_request_makes_another_model(request_, change):
-    assert replace(request_, **change).digest() != request_.digest()
+    assert replace(request_, **change).digest(1) != request_.digest(1)
 
 
 def test_thresholds_are_no_part_of_a_trained_model(request_, images, tmp_path):
     """They travel in the graph, which is written anew: a mission that reports from another score does not train again."""
     first = train(request_, images, tmp_path)
     other = replace(request_, spec=request_.spec.model_copy(update={"report_score": 0.5}))
-    assert other.digest() == request_.digest()
+    assert other.digest(1) == request_.digest(1)
     again = train(other, images, tmp_path)
     assert digest_tensors(again.weights) == digest_tensors(first.weights)
     assert again.metadata.preprocessing.report_score == 0.5
@@ -139,3 +139,9 @@ def test_sizes_count_what_would_be_sent(request_, images, tmp_path):
     model = train(request_, images, tmp_path)
     assert model.bytes == sum(4 * a.size for a in model.weights.values()) + len(model.graph)
     assert 0 < model.parameters < sum(a.size for a in model.weights.values())
+
+
+def test_threads_are_part_of_the_key_as_they_change_the_last_bits(request_, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert request_.digest(1) != request_.digest(2)
+    assert request_.digest(4) == request_.digest(8)

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from orbitloop.algorithms.tiling import cut_tile, tile_windows
 from orbitloop.ground.adapters.model_store import cache_dir, load_model, save_model
 from orbitloop.ground.adapters.network import Weights, initial_weights
 from orbitloop.ground.adapters.reference import torch_rows
-from orbitloop.ground.adapters.torch_trainer import RECIPE, Progress, TorchTrainer, TrainingPlan
+from orbitloop.ground.adapters.torch_trainer import RECIPE, Progress, TorchTrainer, TrainingPlan, arithmetic
 from orbitloop.ground.anchors import kmeans_anchors
 from orbitloop.ground.export import write_graph
 from orbitloop.ground.parity import Parity, check_parity
@@ -65,10 +64,11 @@ class TrainingRequest:
     start: str = ""
     trainable: tuple[str, ...] = ("all",)
 
-    def digest(self) -> str:
+    def digest(self, threads: int) -> str:
+        """Return the cache key: equal keys mean equal bits, so threads and device are part of it."""
         about = {
             "recipe": RECIPE,
-            "torch": torch.__version__,
+            "arithmetic": arithmetic(threads),
             "classes": list(self.classes),
             "tile": self.spec.tile_px,
             "width": self.width,
@@ -125,7 +125,7 @@ def trained_model(
         ExportError: the exported model does not do what the trained one does.
     """
     root = store or cache_dir()
-    folder = root / "models" / request.digest()[7:39]
+    folder = root / "models" / request.digest(threads)[7:39]
     metadata = start.metadata if start else metadata_for(request, new)
     if (folder / "request.json").exists():
         _, weights = load_model(folder)
@@ -147,7 +147,7 @@ def trained_model(
         replay_share=0.5 if old else 0.0,
         seed=request.seed,
     )
-    result = trainer.train(weights, new, plan, old=old, progress=progress, key=request.digest()[7:39])
+    result = trainer.train(weights, new, plan, old=old, progress=progress, key=request.digest(threads)[7:39])
     model = TrainedModel(metadata, write_graph(metadata, result.weights), result.weights)
     parity_gate(model, new)
     save_model(folder, model.graph, model.weights)

@@ -76,6 +76,17 @@ class TrainingResult:
     trained_parameters: int
 
 
+def usable_threads(wanted: int) -> int:
+    """Return how many of the wanted threads are used: at least one, at most one a core."""
+    return max(1, min(wanted, os.cpu_count() or 1))
+
+
+def arithmetic(threads: int) -> str:
+    """Name what decides a training's last bits beside its inputs: torch, the device, the threads that sums are split over."""
+    device = "cuda" if torch.cuda.is_available() else f"cpu x {usable_threads(threads)}"
+    return f"torch {torch.__version__} on {device}"
+
+
 class TorchTrainer:
     """Trains one architecture (width, classes, anchors) at one tile size.
 
@@ -102,7 +113,7 @@ class TorchTrainer:
         self.loss = DetectionLoss(anchors_px, STRIDES, classes)
         self.checkpoint_dir = checkpoint_dir
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
+        torch.set_num_threads(usable_threads(threads))
         torch.use_deterministic_algorithms(True, warn_only=True)
 
     def train(
