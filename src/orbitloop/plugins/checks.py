@@ -227,14 +227,14 @@ def codec_refuses_damage(codec: Any) -> None:
             result = codec.decode(base, data)
         except UpdateError:
             continue
-        except Exception as error:
+        except Exception as error:  # whatever else a codec raises is the breach that is looked for
             raise PluginError(f"{_name(codec)}: malformed bytes raise {type(error).__name__} instead of UpdateError") from error
         _must(result.shape == base.shape and result.dtype == np.float32, codec, "malformed bytes decode to another shape")
     try:
         wrong = codec.decode(base[:3], good)
     except UpdateError:
         return
-    except Exception as error:
+    except Exception as error:  # likewise
         raise PluginError(f"{_name(codec)}: a wrong base raises {type(error).__name__} instead of UpdateError") from error
     _must(wrong.shape == base[:3].shape, codec, "a wrong base decodes to another shape")
 
@@ -278,5 +278,5 @@ def _call(instance: Any, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
     except OrbitloopError:
         raise
-    except Exception as error:
+    except Exception as error:  # a third party's plug-in may raise anything; it becomes the breach that is reported
         raise PluginError(f"{_name(instance)}: raises {type(error).__name__}: {error}") from error
