@@ -15,6 +15,7 @@ import numpy.typing as npt
 from orbitloop.records.label import Boxes
 from orbitloop.records.prediction import Prediction
 from orbitloop.records.sample import Candidate, Mining
+from orbitloop.records.screening import Screening
 
 
 @runtime_checkable
@@ -77,3 +78,28 @@ class Labeller(Protocol):
 
     def label(self, sample_id: str, scene_id: str, window: Sequence[int], pixels: npt.NDArray[np.uint8]) -> Boxes | None:
         """Return the boxes of one tile in its own pixels. `window` is (x, y, width, height) in the scene."""
+
+
+@runtime_checkable
+class Screen(Protocol):
+    """Is this tile worth the network's time? The cheap first stage, before inference. Flies.
+
+    It may remember tiles that it kept, to drop repeats of them, in bounded memory: that is its only state, and `reset`
+    forgets it. The caller resets when a tile seen before deserves a second look: at the start of a scene whose detections
+    stand for themselves, and after a model swap. Not thread-safe: one instance for each stream of tiles.
+    """
+
+    summary: str
+
+    def judge(self, tile: npt.NDArray[np.uint8], valid_share: float) -> Screening:
+        """Judge one tile, in the order in which tiles are met.
+
+        `tile` is (S, S, 3) uint8 RGB as the network would get it, read only, from 1 px up. `valid_share` in 0..1 is the share
+        of its pixels that are picture, not padding or nodata. It raises on no tile of that form.
+        """
+
+    def judge_many(self, tiles: npt.NDArray[np.uint8], valid_shares: npt.NDArray[np.float64]) -> list[Screening]:
+        """Judge (B, S, S, 3) uint8 tiles: exactly what `judge` would say of one after the other."""
+
+    def reset(self) -> None:
+        """Forget every tile that was seen: from now on the verdicts are those of a new instance."""
