@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+
+class GeoMapping(Protocol):
+    """Where on Earth a scene's pixels lie."""
+
+    def lonlats_deg(self, xy_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Map pixel positions (N, 2) x, y to WGS84 (N, 2) longitude, latitude, degrees; N may be 0.
+
+        x runs right and y down; the corner of the top-left pixel is (0, 0). Longitudes are not wrapped: they are continuous
+        over 180 degrees, so that a polygon can be split there later.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +36,13 @@ class GeoTransform:
         lon = self.lon0_deg + self.lon_per_x_deg * x_px + self.lon_per_y_deg * y_px
         lat = self.lat0_deg + self.lat_per_x_deg * x_px + self.lat_per_y_deg * y_px
         return lon, lat
+
+    def lonlats_deg(self, xy_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Map pixel positions (N, 2) to longitudes and latitudes (N, 2), as `GeoMapping` asks."""
+        per_x = np.array([self.lon_per_x_deg, self.lat_per_x_deg])
+        per_y = np.array([self.lon_per_y_deg, self.lat_per_y_deg])
+        # in the order of lonlat_deg, so that both give the same bits
+        return np.array([self.lon0_deg, self.lat0_deg]) + per_x * xy_px[:, :1] + per_y * xy_px[:, 1:]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
