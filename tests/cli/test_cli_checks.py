@@ -59,6 +59,61 @@ def test_validate_prints_every_problem_of_every_file_and_goes_on(tmp_path: Path)
     assert value["files"][0]["problems"][0]["line"] == 3
 
 
+@pytest.fixture
+def twice(tmp_path: Path) -> Path:
+    """Lay out a mission on a set of which one image's only object is labelled twice; no picture is more than a name."""
+    (tmp_path / "set" / "images").mkdir(parents=True)
+    images, notes = [], []
+    for number in range(12):
+        (tmp_path / "set" / "images" / f"{number}.png").touch()
+        row = {"id": number, "file_name": f"{number}.png", "width": 128, "height": 128}
+        images.append({**row, "domain": ("near", "far")[number % 2]})
+        for shift in (0, 1) if number == 4 else (0,):
+            box = [10 + shift, 10, 20, 20]
+            notes.append({"id": len(notes) + 1, "image_id": number, "category_id": 1, "bbox": box, "iscrowd": 0})
+    text = {"images": images, "annotations": notes, "categories": [{"id": 1, "name": "ship"}]}
+    (tmp_path / "set" / "annotations.coco.json").write_text(json.dumps(text))
+    ships = (ROOT / "missions" / "ships.yaml").read_text()
+    head, _, tail = ships.partition("kind: Dataset\n")
+    dataset = "kind: Dataset\nspec: {path: set, domains: {base: near, stream: [far]}}\n---\nkind: Model"
+    (tmp_path / "mission.yaml").write_text(head + dataset + tail.partition("kind: Model")[2])
+    return tmp_path
+
+
+def test_validate_warns_of_objects_that_are_labelled_twice(twice: Path) -> None:
+    result = invoke("validate", twice / "mission.yaml", "--data", twice)
+    assert result.exit_code == 0
+    assert f"{twice / 'set' / 'images' / '4.png'}: 1 of 2 boxes lie on an earlier box" in result.stderr
+    assert "1 boxes of 1 images, kept" in result.stderr
+    assert "duplicateBoxes: drop" in result.stderr
+    value = one_object(invoke("validate", twice / "mission.yaml", "--data", twice, "--json"))["files"][0]
+    assert value["labels"] == "read"
+    assert value["sound"]
+    assert [(w["image"], w["repeated"], w["boxes"]) for w in value["warnings"]] == [("4", 1, 2)]
+    dropped = invoke("validate", twice / "mission.yaml", "--data", twice, "--set", "Dataset.duplicateBoxes=drop")
+    assert "1 boxes of 1 images, left out" in dropped.stderr
+
+
+def test_validate_reads_labels_only_where_the_set_is(twice: Path) -> None:
+    result = invoke("validate", twice / "mission.yaml", "--data", twice / "elsewhere")
+    assert result.exit_code == 0
+    assert "labels not read" in result.stdout
+    value = one_object(invoke("validate", twice / "mission.yaml", "--data", twice / "elsewhere", "--json"))["files"][0]
+    assert value["labels"] == "not read"
+    assert value["warnings"] == []
+
+
+def test_validate_tells_malformed_labels_as_a_problem(twice: Path) -> None:
+    labels = twice / "set" / "annotations.coco.json"
+    labels.write_text(labels.read_text().replace('"category_id": 1', '"category_id": 7', 1))
+    result = invoke("validate", twice / "mission.yaml", "--data", twice)
+    assert result.exit_code == 10
+    assert "category_id 7 is not the id of a category" in result.stderr
+    value = one_object(invoke("validate", twice / "mission.yaml", "--data", twice, "--json"))["files"][0]
+    assert not value["sound"]
+    assert "annotations[0]" in value["problems"][0]["source"]
+
+
 def test_validate_takes_overrides() -> None:
     assert invoke("validate", DEMO, "--set", "Model.width=9").exit_code == 10
     assert invoke("validate", DEMO, "--set", "Model.width=1").exit_code == 0

@@ -152,6 +152,45 @@ def test_scaling_scales_boxes_with_the_pixels(coco):
     assert np.allclose(half.boxes.xyxy_px * 2, full.boxes.xyxy_px)
 
 
+def label_twice(root: Path, image: int) -> None:
+    """Add to each box of one image of the set another that lies half a pixel beside it."""
+    file = root / "set" / "annotations.coco.json"
+    text = json.loads(file.read_text())
+    for note in [n for n in text["annotations"] if n["image_id"] == image]:
+        x, y, w, h = note["bbox"]
+        text["annotations"].append({**note, "id": len(text["annotations"]) + 1, "bbox": [x + 0.5, y, w, h]})
+    file.write_text(json.dumps(text))
+
+
+def test_boxes_labelled_twice_are_told_and_kept_or_dropped_as_the_mission_says(coco):
+    clean = open_world(plan_of(COCO), coco, 0)
+    label_twice(coco, 3)
+    kept = open_world(plan_of(COCO), coco, 0)
+    dropped = open_world(plan_of({**COCO, "duplicateBoxes": "drop"}), coco, 0)
+    assert not clean.repeats
+    for world in (kept, dropped):
+        assert [(one.image_id, one.repeated) for one in world.repeats] == [("03", 3)]
+    counts = [
+        {ref.image_id: len(ref.load().boxes) for ref in (*world.split.base_train, *world.split.base_gate)}
+        | {ref.image_id: len(ref.load().boxes) for ref in world.split.base_held_out}
+        for world in (clean, kept, dropped)
+    ]
+    assert counts[1] == counts[0] | {"03": 6}
+    assert counts[2] == counts[0]
+    # What is cached is known by the labels it was trained on: as kept is another training, as dropped the clean one.
+    prints = [world.fingerprint((*world.split.base_train, *world.stream, *world.split.base_held_out, *world.split.base_gate))
+              for world in (clean, kept, dropped)]  # fmt: skip
+    assert prints[0] == prints[2] != prints[1]
+
+
+def test_a_report_says_that_boxes_count_twice(coco, cache):
+    label_twice(coco, 3)
+    result = run_mission(plan_of(COCO, {"baseTraining": {"steps": 2}}), coco, coco / "run", cache=cache)
+    assert any(
+        note.startswith("3 boxes of 1 images") and "count twice (duplicateBoxes: keep)" in note for note in result.report.notes
+    )
+
+
 def test_an_absent_set_says_where_it_was_looked_for(tmp_path):
     with pytest.raises(DataError) as caught:
         open_world(plan_of(COCO), tmp_path, 0)

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from orbitloop.errors import ElementsError, ManifestError, PluginError
+from orbitloop.ground.datasets.repeats import RepeatedBoxes
 from orbitloop.orbit.track import ground_track
 from orbitloop.plugins.registry import Registry, default_registry
 from orbitloop.resources.manifest import Check, Remark, load_mission
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.fleet import elements_of
 from orbitloop.sim.imagery_parameters import FarmlandParameters
+from orbitloop.sim.world import open_world
 
 
 def open_mission(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> MissionPlan:
@@ -31,6 +34,23 @@ def open_mission(path: str | os.PathLike[str], overrides: Sequence[str] = ()) ->
     registry = default_registry()
     checks: tuple[Check, ...] = (lambda plan: _plug_ins(plan, registry), _rendered, _orbits)
     return load_mission(path, overrides, checks)
+
+
+def look_at_labels(plan: MissionPlan, data_dir: Path) -> tuple[RepeatedBoxes, ...] | None:
+    """Read the labels of a mission's data set and split it; no picture is decoded.
+
+    Returns:
+        The images whose objects are labelled twice; None when the set's folder is not there. A rendered set has none.
+
+    Raises:
+        OrbitloopError: what would stop a run of the mission too: malformed labels, a selector that matches nothing.
+    """
+    spec = plan.dataset.spec
+    if spec.format == "procedural":
+        return ()
+    if not (data_dir / str(spec.path)).is_dir():
+        return None
+    return open_world(plan, data_dir, plan.seed).repeats
 
 
 def _plug_ins(plan: MissionPlan, registry: Registry) -> Iterator[Remark]:

@@ -10,7 +10,7 @@ BLANK, CLOUD, DUPLICATE = "blank", "cloud", "duplicate"
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """A screen's verdict on one tile: `reason` is empty when the tile is kept, else one short word that counters are named by."""
+    """A screen's verdict on one tile: `reason` is empty when it is kept, else one short word, by which counters are named."""
 
     keep: bool
     reason: str = ""

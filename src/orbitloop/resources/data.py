@@ -97,6 +97,10 @@ class DatasetSpec(Section):
     """Factor by which pictures and boxes are resampled before tiling (0.5 = half the resolution)."""
     classes: Annotated[tuple[ClassName, ...], Many, Field(min_length=1, max_length=1000)] | None = None
     """Classes to use, in order; default all of the set."""
+    duplicate_boxes: Literal["keep", "drop"] = "keep"
+    """What becomes of boxes that lie on an earlier box of their class in one image (IoU > 0.6), as in sets that were labelled
+    twice: `keep`, with a warning of `orbitloop validate` and of the report, or `drop`. Slanting fields
+    side by side have such boxes too, and are two objects: look before you drop."""
     domain_field: str = Field(default="domain", min_length=1, max_length=100)
     """The image field that names the domain."""
     where: dict[str, FieldValues] = Field(default_factory=dict)

@@ -141,6 +141,11 @@ def _notes(run: MissionRun) -> tuple[str, ...]:
     notes = []
     if run.course.let_go:
         notes.append(f"{run.course.let_go} captures were let go because the battery was low.")
+    if repeats := run.world.repeats:
+        doubled = sum(one.repeated for one in repeats)
+        kept = run.plan.dataset.spec.duplicate_boxes == "keep"
+        done = "they were kept, and count twice (duplicateBoxes: keep)" if kept else "they were left out"
+        notes.append(f"{doubled} boxes of {len(repeats)} images of the set lie on another box of their class: {done}.")
     segment, counts = run.segment, run.segment.counts
     if segment.rules.max_rounds and not run.course.rounds:
         objects = sum(len(image.boxes) for image in segment.gate_set())

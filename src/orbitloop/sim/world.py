@@ -18,7 +18,9 @@ import numpy as np
 
 from orbitloop.errors import DataError
 from orbitloop.ground.datasets.coco import read_coco
+from orbitloop.ground.datasets.index import DatasetIndex
 from orbitloop.ground.datasets.load import load_image
+from orbitloop.ground.datasets.repeats import RepeatedBoxes, find_repeats, without_repeats
 from orbitloop.ground.datasets.split import Split, split_scenes
 from orbitloop.ground.datasets.yolo import read_yolo
 from orbitloop.records.label import Boxes, LabelledImage
@@ -44,12 +46,16 @@ class SceneRef:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class World:
-    """All scenes of a mission, split, and what the classes are called. `stream` is what the satellites meet, in order."""
+    """All scenes of a mission, split, and what the classes are called. `stream` is what the satellites meet, in order.
+
+    `repeats` are the images of the set's files of which objects of these classes are labelled twice, left out or not.
+    """
 
     classes: tuple[str, ...]
     split: Split[SceneRef]
     stream: tuple[SceneRef, ...]
     phase_names: tuple[str, ...]
+    repeats: tuple[RepeatedBoxes, ...] = ()
 
     @property
     def new_held_out(self) -> tuple[SceneRef, ...]:
@@ -74,16 +80,19 @@ def open_world(plan: MissionPlan, data_dir: Path, seed: int) -> World:
         LabelError: its labels are malformed.
     """
     spec = plan.dataset.spec
-    refs, classes = (
-        _procedural(spec, plan.classes, seed) if spec.format == "procedural" else _files(spec, plan.classes, data_dir)
-    )
+    repeats: tuple[RepeatedBoxes, ...] = ()
+    if spec.format == "procedural":
+        refs, classes = _procedural(spec, plan.classes, seed)
+    else:
+        index = _read(spec, plan.classes, data_dir)
+        refs, classes, repeats = _files(spec, index), index.classes, find_repeats(index)
     base = [_selector(spec, s) for s in spec.domains.base]
     stream = [[_selector(spec, s) for s in phase] for phase in spec.domains.stream]
     where = {name: list(values) for name, values in spec.where.items()} or None
     split = split_scenes(refs, base, stream, spec.held_out, spec.gate, seed, where=where)
     names = tuple(" + ".join(_name(s) for s in phase) for phase in spec.domains.stream)
     met = tuple(ref for i, phase in enumerate(split.phases) for ref in _shuffled(phase, seed, i))
-    return World(classes, split, met, names)
+    return World(classes, split, met, names, repeats)
 
 
 def _selector(spec: DatasetSpec, selector: str | Mapping[str, tuple[Any, ...]]) -> Any:
@@ -123,7 +132,8 @@ def _rendered(scene: ProceduralScene, renumber: Mapping[int, int]) -> LabelledIm
     return replace(image, boxes=_renumbered(image.boxes, renumber))
 
 
-def _files(spec: DatasetSpec, wanted: Wanted, data_dir: Path) -> tuple[list[SceneRef], tuple[str, ...]]:
+def _read(spec: DatasetSpec, wanted: Wanted, data_dir: Path) -> DatasetIndex:
+    """Read the set's files, with the classes that count, numbered as the model has them."""
     folder = data_dir / str(spec.path)
     if not folder.is_dir():
         raise DataError(
@@ -136,14 +146,19 @@ def _files(spec: DatasetSpec, wanted: Wanted, data_dir: Path) -> tuple[list[Scen
     else:
         index = read_coco(folder / spec.annotations, domain_field=spec.domain_field, images=folder / spec.images)
     classes, renumber = _choose_classes(index.classes, wanted)
+    return DatasetIndex(classes, tuple(replace(entry, boxes=_renumbered(entry.boxes, renumber)) for entry in index.entries))
+
+
+def _files(spec: DatasetSpec, index: DatasetIndex) -> list[SceneRef]:
     cache = _Cache()
     refs = []
     for entry in index.entries:
-        chosen = replace(entry, boxes=_renumbered(entry.boxes, renumber))
+        # What is left out is left out of training, gate and measure alike; fingerprints are taken of what is left.
+        chosen = replace(entry, boxes=without_repeats(entry.boxes)) if spec.duplicate_boxes == "drop" else entry
         fields = {**entry.fields, spec.domain_field: entry.domain, "domain": entry.domain}
         load = functools.partial(load_image, chosen, spec.scale)
         refs.append(SceneRef(entry.image_id, entry.domain, fields, cache.wrap(entry.image_id, load)))
-    return refs, classes
+    return refs
 
 
 def _choose_classes(given: Sequence[str], wanted: Wanted) -> tuple[tuple[str, ...], dict[int, int]]:

@@ -4,5 +4,5 @@ Belongs here: label formats (COCO, YOLO), the index of a set, who trains and who
 training, metrics, rendered scenes (`sim.imagery`; they are split by the same code), anything that flies.
 
 Public modules: `coco`, `yolo` (files to an index and back), `index` (what a set holds, selectors), `split` (base, phases,
-held-out), `load` (pictures and tiles).
+held-out), `load` (pictures and tiles), `repeats` (objects that were labelled twice).
 """
