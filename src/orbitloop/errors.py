@@ -112,3 +112,15 @@ class StateError(OrbitloopError):
     """Saved state (run folder, slot, cache) is corrupt or belongs to something else."""
 
     exit_code = 23
+
+
+class BusyError(OrbitloopError):
+    """A running process has no room for this request just now; nothing was lost but this request, which may come again."""
+
+    exit_code = 24
+
+
+class BudgetError(OrbitloopError):
+    """The budget of this period (tiles, joules, CPU seconds) does not allow what is asked for."""
+
+    exit_code = 25

@@ -74,7 +74,7 @@ def root(
 
     \b
     Exit codes: 0 done; 1 a check failed, or the system refused; 2 a wrong
-    command line; 10 to 23 one for each kind of error, see
+    command line; 10 to 25 one for each kind of error, see
     docs/reference/exit-codes.md; 130 interrupted.
     """
 

@@ -166,10 +166,19 @@ class Ledger:
                 self._since_s += over * length_s
                 self._clear()
 
-    def may(self, tiles: int) -> int:
-        """Return how many of `tiles` may be looked at now, 0 or more. What is not allowed is counted as refused."""
+    def may(self, tiles: int, *, whole: bool = False, beside: int = 0) -> int:
+        """Return how many of `tiles` may be looked at now, 0 or more. What is not allowed is counted as refused.
+
+        Args:
+            tiles: how many are asked for.
+            whole: allow all or none.
+            beside: tiles of the same batch that were allowed and are not charged yet.
+        """
         with self._lock:
-            granted = int(max(0, min(tiles, *(self._fits(left, each) for left, each in self._limits()))))
+            fit = min(self._fits(left, each) for left, each in self._limits()) - beside
+            granted = int(max(0, min(tiles, fit)))
+            if whole and granted < tiles:
+                granted = 0
             self._refused += max(0, tiles - granted)
             return granted
 

@@ -21,7 +21,7 @@ from threading import Condition, Lock
 import numpy as np
 import numpy.typing as npt
 
-from orbitloop.errors import ModelError, StateError
+from orbitloop.errors import BusyError, ModelError
 from orbitloop.onboard.engine import Engine
 from orbitloop.records.model import ModelMetadata
 from orbitloop.records.prediction import Prediction
@@ -136,7 +136,7 @@ class ResidentEngine:
 
         Raises:
             ModelError: the new model's classes or tile size differ and that was not asked for.
-            StateError: the model before the last is still in use; the current one stays.
+            BusyError: the model before the last is still in use; the current one stays.
         """
         self.replace(lambda: (engine, digest), another=another, wait_s=wait_s)
 
@@ -144,7 +144,7 @@ class ResidentEngine:
         """As `swap`, but `load` is called only once there is room for a second model. What it raises goes through.
 
         Raises:
-            ModelError, StateError: as `swap`; also when another model is being loaded just now.
+            ModelError, BusyError: as `swap`; also when another model is being loaded just now.
         """
         self._take_place(wait_s)
         try:
@@ -171,7 +171,7 @@ class ResidentEngine:
     def _take_place(self, wait_s: float | None) -> None:
         with self._lock:
             if not self._drained.wait_for(lambda: self._retired is None and not self._loading, wait_s):
-                raise StateError(
+                raise BusyError(
                     "another model is being loaded" if self._loading else "the model before this one is still in use",
                     where="swap",
                     remedy="try again when the work that it has begun is done",
