@@ -94,11 +94,8 @@ class Chunk:
         here = self._inside(window)
         rows = slice(here.y_px, here.y_px + here.height_px)
         columns = slice(here.x_px, here.x_px + here.width_px)
-        if self.valid is None:
-            count = self.pixels[rows, columns, 0].size
-        else:
-            count = int(np.count_nonzero(self.valid[rows, columns]))
-        return count / (window.width_px * window.height_px)
+        seen = self.pixels[rows, columns, 0].size if self.valid is None else int(np.count_nonzero(self.valid[rows, columns]))
+        return seen / (window.width_px * window.height_px)
 
     def _inside(self, window: TileWindow) -> TileWindow:
         return TileWindow(window.x_px - self.x_px, window.y_px - self.y_px, window.width_px, window.height_px)

@@ -1,0 +1,88 @@
+"""GDAL behind a fence: what it may open, what it may look at, how much it may keep, and how it speaks.
+
+Role: the only door to `rasterio` (extra `geo`) that the scene readers use. Every native call runs inside `fence`, which sets
+the options below and turns whatever comes out into `ImageError`. It leaves the meaning of what is read to its callers.
+
+- One driver, chosen by the file's magic number, opens the file: no VRT, no other format that names further files.
+- A path is resolved first (symbolic links are followed: who may place links in the scene folder may place scenes there) and
+  must be a regular file of the local file system, so neither `/vsi...` nor a URL ever reaches GDAL.
+- No directory listing and no sidecar (.aux.xml, .ovr, .msk, world files, RPC files): a scene is one file.
+- No network: the drivers that could are not asked, no path leads to `/vsicurl`, and that layer may fetch no extension in use.
+- 32 MB of block cache, one thread. Warnings of libjpeg (cut short, damaged) are errors: GDAL would fill the rest with grey.
+
+GDAL's settings are per thread and are taken back at the end of each call; the block cache is one for the process. Messages go
+to the `rasterio` loggers, which are silent unless an application asks for them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orbitloop.errors import ImageError
+
+CACHE_BYTES = 32 << 20
+_OPTIONS = {
+    "GDAL_CACHEMAX": CACHE_BYTES,
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_GEOREF_SOURCES": "INTERNAL",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
+    "GDAL_ALLOW_LARGE_LIBJPEG_MEM_ALLOC": "NO",
+    "GDAL_JPEG_MAX_ALLOWED_SCAN_NUMBER": "100",
+    "GTIFF_IMPLICIT_JPEG_OVR": "NO",
+    "GTIFF_VIRTUAL_MEM_IO": "NO",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
+    "CPL_DEBUG": "OFF",
+}
+REMEDY = "install the extra: pip install 'orbitloop[geo]'"
+
+
+def rasterio_or_none() -> Any:
+    """Return `rasterio`, imported when first asked for (25 MB of memory), or None where the extra is not installed."""
+    try:
+        import rasterio
+    except ImportError:
+        return None
+    return rasterio
+
+
+@contextmanager
+def fence(where: str, doing: str) -> Iterator[Any]:
+    """Run GDAL calls under the fence's settings; yields the `rasterio` module.
+
+    Args:
+        where: the file, and the part of it that is read.
+        doing: what is done, for the message: "cannot `doing`".
+
+    Raises:
+        ImageError: whatever goes wrong inside, and when the extra is not installed.
+    """
+    rasterio = rasterio_or_none()
+    if rasterio is None:
+        raise ImageError(f"cannot {doing} without rasterio", where=where, remedy=REMEDY)
+    from rasterio.session import DummySession
+
+    try:
+        with rasterio.Env(session=DummySession(), **_OPTIONS):
+            yield rasterio
+    except ImageError:
+        raise
+    except Exception as error:  # GDAL's errors share no base with rasterio's, and a lying file raises what it meets
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"cannot {doing} ({text[:200]})", where=where, remedy="fetch or export it again") from error
+
+
+def open_dataset(path: Path, driver: str) -> Any:
+    """Open a resolved path of a regular file by one driver, read-only.
+
+    Raises:
+        ImageError: GDAL refuses it.
+    """
+    with fence(str(path), f"open it as {driver}") as rasterio, warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # pixel coordinates are an answer, not a fault
+        return rasterio.open(path, driver=driver, sharing=False)
