@@ -1,4 +1,4 @@
-"""Overlap, suppression, merging across tile borders, matching."""
+"""Overlap, suppression, matching."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbitloop.algorithms.boxes import area_px, assign, clip_to, f1, iou_matrix, match, merge_tiles, nms, suppress
-from orbitloop.algorithms.tiling import tile_windows
+from orbitloop.algorithms.boxes import area_px, assign, clip_to, f1, iou_matrix, match, nms, suppress
 from orbitloop.records.label import Boxes
 from orbitloop.records.prediction import Detections
-from orbitloop.records.scene import TileWindow
 
 
 def detections(*rows: tuple[float, ...]) -> Detections:
@@ -77,95 +75,6 @@ def _seconds(found: Detections) -> float:
     start = time.perf_counter()
     suppress(found, 0.5)
     return time.perf_counter() - start
-
-
-LEFT, RIGHT = TileWindow(0, 0, 100, 100), TileWindow(80, 0, 100, 100)
-
-
-def test_a_box_in_the_overlap_is_reported_once_in_scene_pixels() -> None:
-    merged = merge_tiles([(LEFT, detections((86, 10, 95, 20, 0.8, 0))), (RIGHT, detections((6, 10, 15, 20, 0.9, 0)))])
-    assert merged.boxes_xyxy_px.tolist() == [[86, 10, 95, 20]]
-    assert merged.scores.tolist() == pytest.approx([0.9])
-
-
-def test_a_part_at_an_inner_border_gives_way_to_the_whole() -> None:
-    # The whole object, 85..125, is in the right tile; the left one sees 85..100 of it, and scores it higher.
-    part, whole = detections((85, 10, 100, 30, 0.9, 0)), detections((5, 10, 45, 30, 0.7, 0))
-    merged = merge_tiles([(LEFT, part), (RIGHT, whole)])
-    assert merged.boxes_xyxy_px.tolist() == [[85, 10, 125, 30]]
-
-
-def test_a_part_stays_when_the_whole_is_of_another_class_or_a_mere_whisper() -> None:
-    part = detections((85, 10, 100, 30, 0.9, 0))
-    assert len(merge_tiles([(LEFT, part), (RIGHT, detections((5, 10, 45, 30, 0.7, 1)))])) == 2
-    assert len(merge_tiles([(LEFT, part), (RIGHT, detections((5, 10, 45, 30, 0.1, 0)))])) == 2
-
-
-def test_a_box_at_the_scenes_own_border_is_no_part() -> None:
-    small, large = (0, 10, 10, 20, 0.5, 0), (0, 5, 40, 45, 0.9, 0)
-    assert len(merge_tiles([(LEFT, detections(small)), (RIGHT, Detections.empty())])) == 1
-    assert len(merge_tiles([(TileWindow(0, 0, 100, 100), detections(large, small))])) == 2
-
-
-def test_an_object_larger_than_the_overlap_is_stitched() -> None:
-    merged = merge_tiles([(LEFT, detections((40, 10, 99, 30, 0.6, 0))), (RIGHT, detections((0, 11, 50, 31, 0.8, 0)))])
-    assert merged.boxes_xyxy_px.tolist() == [[40, 10, 130, 31]]
-    assert merged.scores.tolist() == pytest.approx([0.8])
-
-
-def test_an_object_over_four_tiles_is_stitched_to_one() -> None:
-    windows = tile_windows(180, 180, 100, 20)
-    truth = np.array([30, 40, 150, 145], np.float32)
-    tiles = []
-    for w in windows:
-        box = np.clip(truth - [w.x_px, w.y_px, w.x_px, w.y_px], 0, 100)
-        tiles.append((w, detections((*box, 0.5 + 0.001 * w.x_px, 0))))
-    assert merge_tiles(tiles).boxes_xyxy_px.tolist() == [truth.tolist()]
-
-
-def test_neighbours_at_a_border_are_not_stitched() -> None:
-    left = detections((40, 10, 100, 30, 0.6, 0))
-    right = detections((0, 50, 50, 80, 0.8, 0))
-    assert len(merge_tiles([(LEFT, left), (RIGHT, right)])) == 2
-
-
-@given(st.integers(0, 12), st.integers(0, 2**31), st.booleans())
-@settings(max_examples=50, deadline=None)
-def test_merging_what_perfect_tiles_see_gives_the_scene_back(n: int, seed: int, pulled_back: bool) -> None:
-    """Objects apart from each other, seen without error in each tile, come out once and whole, however they are cut."""
-    rng = np.random.default_rng(seed)
-    cells = rng.permutation(36)[:n]
-    x, y = 60.0 * (cells % 6), 60.0 * (cells // 6)
-    boxes = np.stack([x + 4, y + 4, x + rng.uniform(16, 50, n), y + rng.uniform(16, 50, n)], 1).astype(np.float32)
-    boxes = np.rint(boxes)
-    classes = rng.integers(0, 2, n).astype(np.int32)
-    truth = Boxes(boxes, classes)
-    size = 361 if pulled_back else 370
-    tiles = []
-    for w in tile_windows(size, size, 130, 40):
-        seen = truth.crop(w.x_px, w.y_px, 130, 130, min_visible=0.0)
-        large = np.min(seen.xyxy_px[:, 2:] - seen.xyxy_px[:, :2], axis=1, initial=1e9) >= 6
-        found = Detections(seen.xyxy_px[large], rng.uniform(0.6, 1, int(large.sum())).astype(np.float32), seen.classes[large])
-        tiles.append((w, found))
-    merged = merge_tiles(tiles)
-    order = np.lexsort(merged.boxes_xyxy_px.T)
-    np.testing.assert_array_equal(merged.boxes_xyxy_px[order], boxes[np.lexsort(boxes.T)])
-
-
-@given(st.integers(0, 4), st.integers(0, 2**31))
-@settings(max_examples=30, deadline=None)
-def test_merging_noise_is_deterministic_sorted_and_never_invents(tiles: int, seed: int) -> None:
-    windows = tile_windows(300, 200, 160, 32)[: tiles + 1]
-    parts = [(w, clip_to(crowd(60, seed % 10_000 + i, extent=150), 160, 160)) for i, w in enumerate(windows)]
-    one, two = merge_tiles(parts), merge_tiles(parts)
-    assert one.boxes_xyxy_px.tobytes() == two.boxes_xyxy_px.tobytes()
-    assert (np.diff(one.scores) <= 0).all()
-    assert len(one) <= sum(len(d) for _, d in parts)
-
-
-def test_merging_nothing() -> None:
-    assert len(merge_tiles([])) == 0
-    assert len(merge_tiles([(LEFT, Detections.empty())])) == 0
 
 
 def boxes(*rows: tuple[float, ...]) -> Boxes:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from orbitloop.algorithms.boxes import clip_to, merge_tiles
+from orbitloop.algorithms.boxes import clip_to
+from orbitloop.algorithms.merging import merge_tiles
 from orbitloop.algorithms.tiling import cut_tile, tile_windows
 from orbitloop.onboard.engine import Engine
 from orbitloop.plugins.kinds import Miner

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from orbitloop.algorithms.boxes import clip_to, merge_tiles
+from orbitloop.algorithms.boxes import clip_to
+from orbitloop.algorithms.merging import merge_tiles
 from orbitloop.ground.metrics import Accuracy, average_precision
 from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
 from orbitloop.onboard.engine import Engine
