@@ -22,6 +22,7 @@ from typing import Any
 from orbitloop.errors import StateError
 from orbitloop.onboard.power import PowerGuard
 
+MOST = 2**63
 MEMORY_TILES = 64
 """How many tiles the running mean of CPU seconds a tile remembers."""
 
@@ -242,4 +243,6 @@ def _left(limit: float | None, spent: float) -> float | None:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < MOST
+    return isinstance(value, float) and math.isfinite(value)
