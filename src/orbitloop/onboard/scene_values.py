@@ -115,7 +115,7 @@ class Scale:
     def apply(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         """Return values of any shape as 8 bit; what is not a number comes out as some value and is masked by the caller."""
         if self.table is not None:
-            looked_up: npt.NDArray[np.uint8] = self.table[values.view(f"u{values.dtype.itemsize}")]
+            looked_up: npt.NDArray[np.uint8] = self.table.take(values.view(f"u{values.dtype.itemsize}"), mode="clip")
             return looked_up
         return _stretched(values.astype(np.float64), self.low, self.high)
 

@@ -73,7 +73,10 @@ def fence(where: str, doing: str) -> Iterator[Any]:
     except ImageError:
         raise
     except Exception as error:  # GDAL's errors share no base with rasterio's, and a lying file raises what it meets
-        text = " ".join(str(error).split()) or type(error).__name__
+        root: BaseException = error
+        while root.__cause__ is not None:  # rasterio's own "Read failed" says nothing; what GDAL said is its cause
+            root = root.__cause__
+        text = " ".join(str(root).split()) or type(root).__name__
         raise ImageError(f"cannot {doing} ({text[:200]})", where=where, remedy="fetch or export it again") from error
 
 

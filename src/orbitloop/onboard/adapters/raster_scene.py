@@ -104,8 +104,7 @@ def open_raster(
             if bad_geo == "refuse":
                 raise
             geo = None
-        with fence(where, "read its tags"):
-            tags = {**dataset.tags(), **dataset.tags(ns="IMAGERY")}
+        tags = _tags(dataset, where)
         return RasterSource(dataset, layout, where, scene_id, geo, capture_time_s(tags), stretch, limits, driver == "GTiff")
     except BaseException:
         _close(dataset, where)
@@ -168,6 +167,14 @@ def _palette(colours: dict[int, tuple[int, int, int, int]], size: int) -> _Pixel
         if 0 <= index < size:
             table[index] = np.clip(colour, 0, 255)
     return table
+
+
+def _tags(dataset: Any, where: str) -> dict[str, str]:
+    try:
+        with fence(where, "read its tags"):
+            return {**dataset.tags(), **dataset.tags(ns="IMAGERY")}
+    except ImageError:
+        return {}  # a text that is not UTF-8: all that is lost is the time
 
 
 def _close(dataset: Any, where: str) -> None:

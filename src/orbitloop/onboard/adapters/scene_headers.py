@@ -30,6 +30,7 @@ _COMPRESSIONS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate",
     50001: "WebP",
 }
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_GDAL_METADATA = 42112
 _BLOCK_TABLES = {273, 279, 324, 325}
 """Offsets and byte counts of strips and tiles: read on demand by libtiff, bounded by the number of blocks."""
 
@@ -130,12 +131,14 @@ def _marker(file: BinaryIO) -> int:
 
 def _check_tiff(file: BinaryIO, limits: SceneLimits, where: str) -> None:
     seen: set[int] = set()
-    for offset, entries in _directories(file):
+    order, big = _byte_order(file)
+    for offset, entries in _directories(file, order, big):
         if offset in seen or len(seen) >= MAX_DIRECTORIES:
             raise ImageError(f"TIFF directories loop, or are over {MAX_DIRECTORIES}", where=where)
         seen.add(offset)
-        for tag, kind, count, value in entries:
+        for tag, kind, count, field in entries:
             size = count * _SIZES.get(kind, 1)
+            (value,) = struct.unpack_from(order + "H", field)
             if tag in _BLOCK_TABLES:
                 if count > limits.blocks * limits.bands:
                     raise ImageError(f"TIFF of {count} blocks", where=where, remedy="rewrite it with larger tiles")
@@ -144,16 +147,32 @@ def _check_tiff(file: BinaryIO, limits: SceneLimits, where: str) -> None:
             if tag == 259 and value not in _COMPRESSIONS:
                 known = ", ".join(sorted(set(_COMPRESSIONS.values())))
                 raise ImageError(f"TIFF compression {value} is not accepted", where=where, remedy=f"rewrite it with {known}")
+            if tag == _GDAL_METADATA and size > len(field):
+                (place,) = struct.unpack(order + ("Q" if big else "I"), field)
+                _check_text(file, place, size, where)
 
 
-def _directories(file: BinaryIO) -> Iterator[tuple[int, list[tuple[int, int, int, int]]]]:
-    """Yield each directory's place and entries (tag, type, count, value when it is one short); the caller stops a loop."""
+def _check_text(file: BinaryIO, place: int, size: int, where: str) -> None:
+    """See that GDAL's own metadata is UTF-8; its parser quotes what is not, and rasterio cannot pass such a message on."""
+    file.seek(min(place, 1 << 62))
+    try:
+        file.read(size).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ImageError("the TIFF's metadata is not UTF-8", where=where, remedy="fetch or export it again") from error
+
+
+def _byte_order(file: BinaryIO) -> tuple[str, bool]:
+    """Return struct's sign for the byte order, and whether it is a BigTIFF."""
     file.seek(0)
-    start = file.read(16)
-    order = "<" if start[:2] == b"II" else ">"
-    big = start[2:4] in (b"+\0", b"\0+")
-    (offset,) = struct.unpack(order + ("Q" if big else "I"), start[8:16] if big else start[4:8])
-    head, entry, link = (order + text for text in (("Q", "HHQQ", "Q") if big else ("H", "HHII", "I")))
+    start = file.read(4)
+    return "<" if start[:2] == b"II" else ">", start[2:4] in (b"+\0", b"\0+")
+
+
+def _directories(file: BinaryIO, order: str, big: bool) -> Iterator[tuple[int, list[tuple[int, int, int, bytes]]]]:
+    """Yield each directory's place and entries (tag, type, count, value or its place); the caller stops a loop."""
+    head, entry, link = (order + text for text in (("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")))
+    file.seek(8 if big else 4)
+    (offset,) = struct.unpack(link, file.read(struct.calcsize(link)))
     while offset:
         if offset >= 1 << 63:
             raise struct.error("no such place")
@@ -163,7 +182,6 @@ def _directories(file: BinaryIO) -> Iterator[tuple[int, list[tuple[int, int, int
             raise struct.error("too many entries")
         size = struct.calcsize(entry)
         body = file.read(count * size)
-        rows = [struct.unpack_from(entry, body, i * size) for i in range(count)]
-        shorts = [struct.unpack_from(order + "H", body, i * size + (12 if big else 8))[0] for i in range(count)]
-        yield offset, [(row[0], row[1], row[2], short) for row, short in zip(rows, shorts, strict=True)]
-        (offset,) = struct.unpack(link, file.read(struct.calcsize(link)))
+        (offset_after,) = struct.unpack(link, file.read(struct.calcsize(link)))
+        yield offset, [struct.unpack_from(entry, body, i * size) for i in range(count)]
+        offset = offset_after
