@@ -53,11 +53,26 @@ def cut_tile(pixels: npt.NDArray[np.uint8], window: TileWindow, pad_value: int =
     Raises:
         ValueError: the window is empty or starts outside the scene.
     """
-    height_px, width_px = pixels.shape[:2]
-    inside = 0 <= window.x_px < width_px and 0 <= window.y_px < height_px
-    if not inside or window.width_px < 1 or window.height_px < 1:
-        raise ValueError(f"{window} does not start inside a scene of {width_px} x {height_px} px")
-    part = pixels[window.y_px : window.y_px + window.height_px, window.x_px : window.x_px + window.width_px]
-    tile = np.full((window.height_px, window.width_px, *pixels.shape[2:]), pad_value, pixels.dtype)
-    tile[: part.shape[0], : part.shape[1]] = part
+    if window.width_px < 1 or window.height_px < 1:
+        raise ValueError(f"{window} is empty")
+    tile = np.empty((window.height_px, window.width_px, *pixels.shape[2:]), pixels.dtype)
+    cut_into(tile, pixels, window.x_px, window.y_px, pad_value)
     return tile
+
+
+def cut_into(
+    tile: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint8], x_px: int, y_px: int, pad_value: int = PAD_VALUE
+) -> None:
+    """Fill `tile` (h, w, 3) with the pixels from `x_px`, `y_px` on, as `cut_tile` does, and copy nothing else.
+
+    Raises:
+        ValueError: the place is outside the scene.
+    """
+    height_px, width_px = pixels.shape[:2]
+    if not (0 <= x_px < width_px and 0 <= y_px < height_px):
+        raise ValueError(f"a tile at {x_px}, {y_px} does not start inside a scene of {width_px} x {height_px} px")
+    part = pixels[y_px : y_px + tile.shape[0], x_px : x_px + tile.shape[1]]
+    height, width = part.shape[:2]
+    tile[:height, :width] = part
+    tile[height:] = pad_value
+    tile[:height, width:] = pad_value

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from orbitloop.algorithms.boxes import clip_to
-from orbitloop.algorithms.merging import merge_tiles
 from orbitloop.ground.metrics import Accuracy, average_precision
 from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
 from orbitloop.onboard.engine import Engine
@@ -68,10 +66,7 @@ class Meter:
 
 def detect_all(engine: Engine, pixels: npt.NDArray[np.uint8]) -> Detections:
     """Detect in a scene down to the candidate threshold, merged over tile borders and clipped to it, as on board."""
-    result = detect_scene(engine, pixels)
-    rules = engine.metadata.preprocessing
-    merged = merge_tiles([(window, p.detections) for window, p in result.tiles], rules.nms_iou)
-    return clip_to(merged, pixels.shape[1], pixels.shape[0])
+    return detect_scene(engine, pixels, least_score=engine.metadata.preprocessing.candidate_score).detections
 
 
 def _ap50(accuracy: Accuracy) -> float | None:
