@@ -443,6 +443,7 @@ def test_a_model_without_another_beside_it_that_does_not_load_says_so(ship):
 def test_a_running_model_that_fails_on_the_canary_ends_the_trial_and_the_next_update_is_taken(ship):
     ship.agent.observe(scene(), FULL_WH)
     cases, sound = canary_of(ship), ship.agent.engine
+    swaps_before = sound.report().swaps
 
     class Failing:
         metadata = sound.metadata
@@ -456,6 +457,7 @@ def test_a_running_model_that_fails_on_the_canary_ends_the_trial_and_the_next_up
     ship.agent._engine = sound
     report = ship.agent.receive(UPDATE, bundle(changed_weights(1e-4), version=2, canary=cases), NOW_S)
     assert report.outcome is ApplyOutcome.CONFIRMED
+    assert (sound.report().swaps, sound.digest) == (swaps_before + 1, digest_tensors(changed_weights(1e-4)))
 
 
 def test_what_the_slots_do_not_confirm_does_not_run(ship, monkeypatch):
@@ -468,6 +470,7 @@ def test_what_the_slots_do_not_confirm_does_not_run(ship, monkeypatch):
     report = ship.agent.receive(UPDATE, bundle(changed_weights()), NOW_S)
     assert (report.outcome, report.active_digest) == (ApplyOutcome.ROLLED_BACK, digest_tensors(WEIGHTS))
     assert ship.agent.engine is before
+    assert (before.digest, before.report().swaps) == (digest_tensors(WEIGHTS), 0)
 
 
 def test_a_slot_that_rots_under_a_running_model_does_not_silence_the_satellite(ship):

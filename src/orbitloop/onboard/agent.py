@@ -27,6 +27,7 @@ from orbitloop.onboard.engine import Engine
 from orbitloop.onboard.geojson import feature_collection
 from orbitloop.onboard.pipeline import SceneResult, detect_scene, make_samples
 from orbitloop.onboard.power import PowerGuard
+from orbitloop.onboard.resident import PinnedEngine, ResidentEngine
 from orbitloop.onboard.slots import SlotStore
 from orbitloop.onboard.storage import Storage
 from orbitloop.onboard.updates import Staged, Updater
@@ -112,14 +113,14 @@ class Agent:
         self.reports: list[ApplyReport] = []
         self.told_version = 0
         """The newest update whose end has been reported."""
-        self._engine: Engine | None = None
+        self._engine: ResidentEngine | None = None
 
     @property
-    def engine(self) -> Engine:
-        """The running model; built from the active slot when first asked for, and after each swap."""
+    def engine(self) -> ResidentEngine:
+        """The running model, built from the active slot when first asked for; a confirmed update is swapped into it."""
         if self._engine is None:
             active = self.slots.active()
-            self._engine = self.engine_factory(active.graph, load_weights(active.weights))
+            self._engine = ResidentEngine(self.engine_factory(active.graph, load_weights(active.weights)), active.digest)
         return self._engine
 
     def boot(self, now_s: float) -> None:
@@ -155,13 +156,14 @@ class Agent:
         tiles = len(tile_windows(width, height, rules.tile_px, rules.overlap_px))
         if not self.guard.may_spend(tiles * self.settings.energy_per_tile_j, battery_wh):
             return Observation(None, (), 0, 0.0)
-        result = detect_scene(self.engine, scene.pixels)
+        with self.engine.pinned() as engine:  # one model for the whole capture, whatever is swapped meanwhile
+            result = detect_scene(engine, scene.pixels)
         hard = make_samples(
             scene,
             result,
             self.miner,
             satellite=self.settings.satellite,
-            model_digest=self.slots.running().digest,
+            model_digest=engine.digest,
             image_format=self.settings.image_format,
             quality=self.settings.quality,
         )
@@ -177,21 +179,21 @@ class Agent:
                 sample.embedding,
             )
             stored += self.storage.put(candidate, data)
-        self._queue_detections(scene, result)
+        self._queue_detections(scene, result, engine)
         self.tiles_seen += len(result.tiles)
         self.hard_seen += len(hard)
         return Observation(result, tuple(hard), stored, len(result.tiles) * self.settings.energy_per_tile_j)
 
-    def _queue_detections(self, scene: Scene, result: SceneResult) -> None:
+    def _queue_detections(self, scene: Scene, result: SceneResult, engine: PinnedEngine) -> None:
         """Queue what was found in a scene: the product, final at once, whatever becomes of its hard tiles."""
         if not len(result.detections):
             return
         collection = feature_collection(
             result.detections,
-            classes=self.engine.metadata.classes,
+            classes=engine.metadata.classes,
             scene_id=scene.scene_id,
             captured_at_s=scene.captured_at_s,
-            model_digest=self.slots.running().digest,
+            model_digest=engine.digest,
             geo=scene.geo,
         )
         payload = detections_to_bytes(collection)
@@ -311,7 +313,8 @@ class Agent:
             verdict = "canary: none of its tiles is held here; the model loads and runs"
         report = self.updater.complete(passed, measured, verdict, now_s)
         if report.outcome is ApplyOutcome.CONFIRMED:  # by the slots, which may refuse what the canary passed
-            self._engine = trial
+            # A confirmed model may have other classes or tiles; who still works on the one before the old one is waited for.
+            self.engine.swap(trial, self.slots.running().digest, another=True, wait_s=None)
         return report
 
     def _canary(self, staged: Staged) -> list[tuple[npt.NDArray[np.uint8], Boxes]]:
