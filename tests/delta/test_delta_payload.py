@@ -50,8 +50,8 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
 def test_what_is_applied_is_what_the_encoder_claims(seed, step, only):
     base = network()
     target = trained(base, seed, tuple(only) or ("none",))
-    result = apply_delta(base, make_delta(base, target, codec_for=plan(step)))
-    assert same(result, reconstruct(base, target, codec_for=plan(step)))
+    result = apply_delta(base, make_delta(base, target, codec_for=plan(Quantised(step))))
+    assert same(result, reconstruct(base, target, codec_for=plan(Quantised(step))))
     assert set(result) == set(base)
 
 
@@ -62,7 +62,7 @@ def test_exact_plan_gives_the_target_whatever_its_bits(data):
     words = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1))).integers(0, 2**32, 32 * 144, dtype=np.uint32)
     words[:4] = [0x7FC00001, 0xFF800001, 0x7F800000, 0x80000000]
     target = base | {"1.conv.weight": words.view(np.float32).reshape(32, 16, 3, 3)}
-    result = apply_delta(base, make_delta(base, target, codec_for=lambda name, new: Exact()))
+    result = apply_delta(base, make_delta(base, target, codec_for=lambda name, old, new: Exact()))
     assert result["1.conv.weight"].tobytes() == target["1.conv.weight"].tobytes()
 
 
@@ -108,11 +108,49 @@ def test_inspect_names_codec_elements_and_bytes():
 
 def test_the_plan_turns_to_exact_where_the_others_cannot_write():
     choose = plan()
-    assert isinstance(choose("v", np.array([1e6], np.float32)), Exact)
-    assert isinstance(choose("v", np.array([np.nan], np.float32)), Exact)
-    assert isinstance(choose("w", np.full((2, 2), np.inf, np.float32)), Exact)
-    assert isinstance(choose("v", np.array([1.0], np.float32)), Half)
-    assert isinstance(choose("w", np.ones((2, 2), np.float32)), Quantised)
+
+    def chosen(name: str, target: np.ndarray) -> type:
+        return type(choose(name, np.zeros_like(target), target))
+
+    assert chosen("v", np.array([1e6], np.float32)) is Exact
+    assert chosen("v", np.array([np.nan], np.float32)) is Exact
+    assert chosen("w", np.full((2, 2), np.inf, np.float32)) is Exact
+    assert chosen("v", np.array([1.0], np.float32)) is Half
+    assert chosen("w", np.ones((2, 2), np.float32)) is Quantised
+    assert chosen("w", np.ones((2, 2), np.int8)) is Exact, "integers have no step between them"
+    assert chosen("w.scale", np.array([1e-6], np.float32)) is Exact, "half precision would be two bits of it"
+    assert chosen("w.bias", np.array([1e-6], np.float32)) is Half
+
+
+INTEGERS = st.sampled_from([np.int8, np.uint8, np.int32])
+
+
+@given(st.integers(0, 1000), INTEGERS, st.sampled_from([(), (3,), (4, 3, 3, 3), (0,)]))
+@settings(max_examples=40, deadline=None)
+def test_integers_arrive_bit_by_bit_in_their_own_dtype(seed, dtype, shape):
+    rng = np.random.default_rng(seed)
+    info = np.iinfo(dtype)
+    base, target = (np.asarray(rng.integers(info.min, info.max, shape, dtype, endpoint=True)) for _ in range(2))
+    result = apply_delta({"w": base}, make_delta({"w": base}, {"w": target}))
+    assert result["w"].dtype == dtype
+    assert same(result, {"w": target})
+
+
+def test_small_changes_of_integer_weights_cost_little():
+    rng = np.random.default_rng(5)
+    base = rng.integers(-127, 127, (64, 32, 3, 3)).astype(np.int8)
+    target = (base + (rng.random(base.shape) < 0.05)).astype(np.int8)
+    assert len(make_delta({"w": base}, {"w": target})) < base.size / 8
+
+
+def test_a_codec_of_floats_refuses_an_integer_tensor():
+    data = Quantised().encode(np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32))
+    for codec in (Quantised(), Half()):
+        with pytest.raises(UpdateError, match="int8"):
+            codec.decode(np.zeros((2, 2), np.int8), data)
+    payload = make_delta({"w": np.zeros((2, 2), np.float32)}, {"w": np.ones((2, 2), np.float32)})
+    with pytest.raises(UpdateError, match="int8"):
+        apply_delta({"w": np.zeros((2, 2), np.int8)}, payload)
 
 
 def test_make_refuses_what_does_not_fit_the_base():
@@ -139,13 +177,13 @@ def test_a_third_partys_codec_goes_through_both_ends():
     base = network()
     codecs = dict(BUILT_IN) | {"negate": Negate}
     target = {"out.bias": -base["out.bias"]}
-    payload = make_delta(base, target, codec_for=lambda n, t: Negate(), codecs=codecs)
+    payload = make_delta(base, target, codec_for=lambda n, b, t: Negate(), codecs=codecs)
     assert same(apply_delta(base, payload, codecs=codecs), base | target)
-    assert same(reconstruct(base, target, codec_for=lambda n, t: Negate()), base | target)
+    assert same(reconstruct(base, target, codec_for=lambda n, b, t: Negate()), base | target)
     with pytest.raises(UpdateError, match="not known"):
         apply_delta(base, payload)
     with pytest.raises(UpdateError, match="no name"):
-        make_delta(base, target, codec_for=lambda n, t: Negate())
+        make_delta(base, target, codec_for=lambda n, b, t: Negate())
 
 
 def test_the_payload_of_version_1_reads_for_ever():

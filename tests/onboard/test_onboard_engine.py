@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from orbitloop.errors import ModelError
 from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
-from orbitloop.onboard.engine import read_metadata, to_input, to_predictions
+from orbitloop.onboard.engine import read_metadata, to_blocks, to_planes, to_predictions
 from orbitloop.records.model import METADATA_KEY, ModelMetadata, Preprocessing
 
 TILE = 8
@@ -185,10 +185,18 @@ def test_tiles_that_do_not_fit_are_refused(bad: npt.NDArray[Any]) -> None:
 
 
 def test_input_is_rgb_planes_over_255() -> None:
-    image = to_input(tiles((255, 0, 51)), TILE)
+    image = to_planes(tiles((255, 0, 51)))
     assert image.shape == (1, 3, TILE, TILE)
     assert image.dtype == np.float32
     np.testing.assert_allclose(image[0, :, 0, 0], [1, 0, 0.2], atol=1e-7)
+
+
+def test_blocks_are_the_framed_image_in_squares_of_two():
+    tile = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), np.uint8)
+    framed = np.pad(tile, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = framed.reshape(2, 4, 2, 4, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 4, 4, 12)
+    assert (to_blocks(tile) == expected).all()
+    assert to_blocks(tile[:0]).shape == (0, 4, 4, 12)
 
 
 def test_postprocessing_thresholds_clips_and_suppresses() -> None:

@@ -122,7 +122,7 @@ def test_a_second_update_builds_on_the_first():
     updater.receive(bundle(), NOW_S)
     updater.complete(True, {}, "ok", NOW_S)
     target = RESULT | {"b": RESULT["b"] + 1}
-    payload = make_delta(RESULT, target, codec_for=lambda name, new: Exact())
+    payload = make_delta(RESULT, target, codec_for=lambda name, old, new: Exact())
     second = manifest(3, payload, target, base=digest_tensors(RESULT))
     assert isinstance(updater.receive(bundle(second, payload), NOW_S), Staged)
     updater.complete(True, {}, "ok", NOW_S)
@@ -227,7 +227,7 @@ def quantised(symbols: bytes, step: float = 1.0, planes: int = 1) -> bytes:
 
 def exact(name: str, value: float) -> tuple[bytes, dict[str, np.ndarray]]:
     target = dict(BASE) | {name: np.full_like(BASE[name], value)}
-    return make_delta(BASE, target, codec_for=lambda n, t: Exact()), target
+    return make_delta(BASE, target, codec_for=lambda n, b, t: Exact()), target
 
 
 def table_bomb() -> bytes:
@@ -308,8 +308,8 @@ BAD: dict[str, tuple[str, Callable[[], bytes]]] = {
     "half bomb": ("unpack to 67108864 bytes", lambda: signed_payload(block(zbomb(1 << 26), "half"))),
     "exact bomb": ("unpack to 67108864 bytes", lambda: signed_payload(block(zbomb(1 << 26), "exact"))),
     "unknown tensor": ("not in the base", lambda: signed_payload(block(b"\0", name="extra"))),
-    "another shape": ("base is float32 (8, 16)", lambda: signed_payload(block(b"\0", shape=(16, 8)))),
-    "absurd shape": ("base is float32", lambda: signed_payload(block(b"\0", shape=(1 << 15, 1 << 16)))),
+    "another shape": ("base is (8, 16)", lambda: signed_payload(block(b"\0", shape=(16, 8)))),
+    "absurd shape": ("base is", lambda: signed_payload(block(b"\0", shape=(1 << 15, 1 << 16)))),
     "unknown codec": ("not known on board", lambda: signed_payload(block(b"\0", "pickle"))),
     "too few symbols": ("w: symbols", lambda: signed_payload(block(quantised(pack_section(bytes(127)))))),
     "infinite step": ("w: a quantisation step", lambda: signed_payload(block(quantised(pack_section(bytes(128)), np.inf)))),

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from orbitloop.delta.codecs import BUILT_IN, F32
+from orbitloop.delta.codecs import BUILT_IN, Tensor
 from orbitloop.delta.format import TensorEntry, read_table
 from orbitloop.errors import UpdateError
 from orbitloop.plugins.kinds import DeltaCodec
@@ -25,8 +23,8 @@ def inspect_delta(payload: bytes) -> list[TensorEntry]:
 
 
 def apply_delta(
-    base: Mapping[str, F32], payload: bytes, *, codecs: Mapping[str, type[DeltaCodec]] = BUILT_IN
-) -> dict[str, F32]:
+    base: Mapping[str, Tensor], payload: bytes, *, codecs: Mapping[str, type[DeltaCodec]] = BUILT_IN
+) -> dict[str, Tensor]:
     """Return all tensors after the update; those that do not change are shared with `base`, which is left as it is.
 
     Memory is bounded by the tensors of the base: every entry must be one of them, in its shape.
@@ -39,8 +37,8 @@ def apply_delta(
         held = base.get(entry.name)
         if held is None:
             raise UpdateError("tensor is not in the base", where=entry.name)
-        if held.shape != entry.shape or held.dtype != np.float32:
-            raise UpdateError(f"base is {held.dtype} {held.shape}, update is float32 {entry.shape}", where=entry.name)
+        if held.shape != entry.shape:
+            raise UpdateError(f"base is {held.shape}, update {entry.shape}", where=entry.name)
         if entry.codec not in codecs:
             raise UpdateError(f"codec {entry.codec!r} is not known on board", where=entry.name)
     result = dict(base)
@@ -49,5 +47,8 @@ def apply_delta(
             new = codecs[entry.codec]().decode(base[entry.name], payload[entry.offset : entry.offset + entry.length])
         except UpdateError as error:
             raise UpdateError(error.what, where=entry.name, remedy=error.remedy) from error
+        held = base[entry.name]
+        if new.shape != held.shape or new.dtype != held.dtype:
+            raise UpdateError(f"became {new.dtype} {new.shape}, and was {held.dtype} {held.shape}", where=entry.name)
         result[entry.name] = new
     return result

@@ -14,7 +14,9 @@ zig-zag in byte planes, low bytes first, then zstd.
 
 `half`: the new value in binary16; widening is exact. For vectors (batch-norm, biases), where a residual buys nothing.
 
-`exact`: float32 XOR base, bytes of equal weight together, zstd. Any bits, NaN payloads included. Large: only where it must be.
+`exact`: every bit, of any dtype. Of four-byte values the XOR with the base, bytes of equal weight together, zstd: NaN payloads
+included, large, only where it must be. Of one-byte values (the int8 form's weights) the difference to the base modulo 256,
+zig-zag, zstd.
 
 The codecs leave to `format` which tensor is meant, and to `trust` whether to believe it.
 """
@@ -34,8 +36,11 @@ from orbitloop.errors import UpdateError
 from orbitloop.plugins.kinds import DeltaCodec
 
 F32 = npt.NDArray[np.float32]
+Tensor = npt.NDArray[Any]
 
 HALF_MAX = 65504.0
+HALF_TINY = 6.2e-5
+"""Below this binary16 has fewer than 11 bits; scales of that size are written exactly."""
 MAX_SYMBOL = 1 << 23
 MAX_PLANES = 4
 _HEAD = struct.Struct("<BI")
@@ -71,6 +76,7 @@ class Quantised:
         Raises:
             UpdateError: malformed, or the result is not finite.
         """
+        _float(base)
         channels, per_channel = _channels(base)
         if len(data) < _HEAD.size:
             raise UpdateError("quantised block is truncated")
@@ -136,6 +142,7 @@ class Half:
         Raises:
             UpdateError: malformed, or a value is not finite.
         """
+        _float(base)
         planes = np.frombuffer(unpack_section(data, 2 * base.size, "half-precision values"), np.uint8)
         values = np.ascontiguousarray(planes.reshape(2, base.size).T).view("<f2").reshape(base.shape)
         if not np.isfinite(values).all():  # widening a NaN is where machines differ, so none is taken
@@ -156,32 +163,40 @@ class Half:
 
 
 class Exact:
-    """Every bit of the target."""
+    """Every bit of the target, whatever its dtype."""
 
-    summary = "Every bit of the new value, as XOR with the base; four bytes a weight before compression."
+    summary = "Every bit of the new value, as a difference to the base; for integers, and for what no other codec may touch."
 
-    def encode(self, base: F32, target: F32) -> bytes:
+    def encode(self, base: Tensor, target: Tensor) -> bytes:
         """Write the target bit by bit.
 
         Raises:
-            UpdateError: shapes differ.
+            UpdateError: shapes or dtypes differ, or values are of neither one nor four bytes.
         """
-        _same_shape(base, target)
-        return pack_section(_byte_planes(_bits(base) ^ _bits(target)))
+        if base.shape != target.shape or base.dtype != target.dtype:
+            raise UpdateError(f"shapes differ: base {base.dtype} {base.shape}, target {target.dtype} {target.shape}")
+        if base.itemsize == 1:
+            step = (_octets(target) - _octets(base)).view(np.int8).astype(np.int16)
+            return pack_section(((step << 1) ^ (step >> 15)).astype(np.uint8).tobytes())
+        return pack_section(_byte_planes(_words(base) ^ _words(target)))
 
-    def decode(self, base: F32, data: bytes) -> F32:
-        """Return the target, (same shape as base) float32.
+    def decode(self, base: Tensor, data: bytes) -> Tensor:
+        """Return the target, of the base's shape and dtype.
 
         Raises:
-            UpdateError: malformed.
+            UpdateError: malformed, or the base's values are of neither one nor four bytes.
         """
+        if base.itemsize == 1:
+            zigzag = np.frombuffer(unpack_section(data, base.size, "exact values"), np.uint8)
+            step = (zigzag >> 1) ^ (np.uint8(0) - (zigzag & 1))
+            return (_octets(base) + step).view(base.dtype).reshape(base.shape)
+        bits = _words(base)
         planes = np.frombuffer(unpack_section(data, 4 * base.size, "exact values"), np.uint8)
         words = np.ascontiguousarray(planes.reshape(4, base.size).T).view("<u4").reshape(-1)
-        return (words ^ _bits(base)).view("<f4").astype(np.float32, copy=False).reshape(base.shape)
+        return (words ^ bits).view(base.dtype.newbyteorder("<")).astype(base.dtype, copy=False).reshape(base.shape)
 
-    def reconstruct(self, base: F32, target: F32) -> F32:
+    def reconstruct(self, base: Tensor, target: Tensor) -> Tensor:
         """Return the target."""
-        _same_shape(base, target)
         return target.copy()
 
 
@@ -198,10 +213,23 @@ def _channels(base: F32) -> tuple[int, int]:
 def _same_shape(base: F32, target: F32) -> None:
     if base.shape != target.shape:
         raise UpdateError(f"shapes differ: base {base.shape}, target {target.shape}")
+    _float(base)
+    _float(target)
 
 
-def _bits(array: F32) -> npt.NDArray[np.uint32]:
-    return np.ascontiguousarray(array, dtype="<f4").reshape(-1).view("<u4")
+def _float(tensor: Tensor) -> None:
+    if tensor.dtype != np.float32:
+        raise UpdateError(f"the codec writes float32, and the tensor is {tensor.dtype}", remedy="use the codec `exact`")
+
+
+def _words(array: Tensor) -> npt.NDArray[np.uint32]:
+    if array.itemsize != 4:
+        raise UpdateError(f"a tensor of {array.dtype} cannot be written exactly", remedy="use values of one or four bytes")
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1).view("<u4")
+
+
+def _octets(array: Tensor) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def _byte_planes(words: npt.NDArray[Any]) -> bytes:

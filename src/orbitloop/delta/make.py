@@ -10,37 +10,43 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from orbitloop.delta.codecs import BUILT_IN, F32, HALF_MAX, Exact, Half, Quantised
+from orbitloop.delta.codecs import BUILT_IN, HALF_MAX, HALF_TINY, Exact, Half, Quantised, Tensor
 from orbitloop.delta.format import Block, write_payload
 from orbitloop.errors import UpdateError
 from orbitloop.plugins.kinds import DeltaCodec
 
-CodecFor = Callable[[str, F32], DeltaCodec]
-"""(name, target tensor) -> the codec that writes it."""
+CodecFor = Callable[[str, Tensor, Tensor], DeltaCodec]
+"""(name, base, target) -> the codec that writes the change."""
 
 QUANTISABLE_MAX = 1e6
 
 
-def plan(step: float = 0.3) -> CodecFor:
-    """Return the usual choice: vectors in half precision, the rest quantised, and exact what fits neither.
+def plan(large: DeltaCodec | None = None, small: DeltaCodec | None = None) -> CodecFor:
+    """Return the usual choice by what a tensor is; what fits its codec badly, and every integer, is written exactly.
 
     Args:
-        step: quantisation step in units of each output channel's residual rms.
+        large: for float tensors of two and more dimensions; `Quantised()` if not given.
+        small: for scalars and vectors (batch-norm, biases, scales), where a step per channel would cost more than the values;
+            `Half()` if not given.
     """
-    quantised, half, exact = Quantised(step), Half(), Exact()
+    big, vector, exact = large or Quantised(), small or Half(), Exact()
 
-    def choose(name: str, target: F32) -> DeltaCodec:
-        peak = float(np.abs(target).max()) if target.size else 0.0
-        if target.ndim <= 1:
-            return half if peak <= HALF_MAX else exact
-        return quantised if peak <= QUANTISABLE_MAX else exact
+    def choose(name: str, base: Tensor, target: Tensor) -> DeltaCodec:
+        if target.dtype != np.float32 or not target.size:
+            return exact
+        peak = float(np.max([np.abs(tensor).max() for tensor in (base, target)]))  # NaN stays NaN, and fits nothing
+        if target.ndim > 1:
+            return big if peak <= QUANTISABLE_MAX else exact
+        # Scales must be good to the last of half's bits; a bias near zero may lose some.
+        fine = not name.endswith(".scale") or float(np.abs(target).min()) >= HALF_TINY
+        return vector if peak <= HALF_MAX and fine else exact
 
     return choose
 
 
 def make_delta(
-    base: Mapping[str, F32],
-    target: Mapping[str, F32],
+    base: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
     *,
     codec_for: CodecFor | None = None,
     codecs: Mapping[str, type[DeltaCodec]] = BUILT_IN,
@@ -48,7 +54,7 @@ def make_delta(
     """Return the payload that turns `base` into `target`, as far as the codecs go. Equal tensors cost nothing.
 
     Args:
-        base: all tensors that the satellite holds, float32.
+        base: all tensors that the satellite holds.
         target: the new ones; a name that is left out does not change.
         codec_for: `plan()` if not given.
         codecs: names of the codecs that `codec_for` may choose; the satellite must know them too.
@@ -67,7 +73,9 @@ def make_delta(
     return write_payload(blocks)
 
 
-def reconstruct(base: Mapping[str, F32], target: Mapping[str, F32], *, codec_for: CodecFor | None = None) -> dict[str, F32]:
+def reconstruct(
+    base: Mapping[str, Tensor], target: Mapping[str, Tensor], *, codec_for: CodecFor | None = None
+) -> dict[str, Tensor]:
     """Return the weights that will fly: what the codecs say of their own result, without the payload.
 
     Raises:
@@ -82,17 +90,19 @@ def reconstruct(base: Mapping[str, F32], target: Mapping[str, F32], *, codec_for
     return result
 
 
-def _changes(base: Mapping[str, F32], target: Mapping[str, F32], codec_for: CodecFor) -> list[tuple[str, F32, F32, DeltaCodec]]:
+def _changes(
+    base: Mapping[str, Tensor], target: Mapping[str, Tensor], codec_for: CodecFor
+) -> list[tuple[str, Tensor, Tensor, DeltaCodec]]:
     """Return (name, base, target, codec) of each tensor that differs in a bit."""
-    changed: list[tuple[str, F32, F32, DeltaCodec]] = []
+    changed: list[tuple[str, Tensor, Tensor, DeltaCodec]] = []
     for name in sorted(target):
         if name not in base:
             raise UpdateError("tensor is not in the base", where=name, remedy="a new graph needs a full model, not an update")
         old, new = base[name], target[name]
-        if old.dtype != np.float32 or new.dtype != np.float32:
-            raise UpdateError(f"tensors are {old.dtype} and {new.dtype}, and must be float32", where=name)
+        if old.dtype != new.dtype:
+            raise UpdateError(f"dtypes differ: base {old.dtype}, target {new.dtype}", where=name)
         if old.shape != new.shape:
             raise UpdateError(f"shapes differ: base {old.shape}, target {new.shape}", where=name)
-        if not np.array_equal(np.ascontiguousarray(old).view(np.uint32), np.ascontiguousarray(new).view(np.uint32)):
-            changed.append((name, old, new, codec_for(name, new)))
+        if old.tobytes() != new.tobytes():
+            changed.append((name, old, new, codec_for(name, old, new)))
     return changed

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from orbitloop.delta.apply import apply_delta
 from orbitloop.delta.bundle import manifest_bytes, pack_bundle
-from orbitloop.delta.codecs import BUILT_IN, HALF_MAX, Exact
-from orbitloop.delta.make import QUANTISABLE_MAX, make_delta
+from orbitloop.delta.codecs import BUILT_IN
+from orbitloop.delta.make import make_delta, plan
 from orbitloop.errors import UpdateError
 from orbitloop.plugins.kinds import DeltaCodec
 from orbitloop.records.ids import digest_bytes, digest_tensors
@@ -24,7 +25,7 @@ from orbitloop.records.verdict import GateVerdict
 from orbitloop.trust.envelope import sign
 from orbitloop.trust.keys import SigningKey
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 Weights = Mapping[str, Array]
 
 
@@ -51,8 +52,8 @@ def code_update(
     Args:
         base: what the satellites hold.
         candidate: what training gave.
-        codec: for tensors of two and more dimensions.
-        small: for vectors (batch-norm, biases), where a step per channel would cost more than the values.
+        codec: for float tensors of two and more dimensions.
+        small: for float scalars and vectors, see `delta.make.plan`.
         codecs: by the names that the satellites know them by; both codecs must be among them.
 
     Raises:
@@ -61,14 +62,7 @@ def code_update(
     broken = sorted(name for name, tensor in candidate.items() if not np.isfinite(tensor).all())
     if broken:
         raise UpdateError("the candidate is not finite", where=broken[0], remedy="train it again with a lower learning rate")
-    exact = Exact()
-
-    def choose(name: str, target: Array) -> DeltaCodec:
-        usual, limit = (codec, QUANTISABLE_MAX) if target.ndim > 1 else (small, HALF_MAX)
-        peak = max(float(np.abs(t).max(initial=0.0)) for t in (base[name], target))
-        return usual if peak <= limit else exact
-
-    payload = make_delta(base, candidate, codec_for=choose, codecs=codecs)
+    payload = make_delta(base, candidate, codec_for=plan(codec, small), codecs=codecs)
     result = apply_delta(base, payload, codecs=codecs)
     return CodedUpdate(payload, result, digest_tensors(base), digest_tensors(result))
 

@@ -3,9 +3,10 @@
 Role: the `Engine` Protocol, the reading of a graph's own metadata, and the turning of raw outputs into a `Prediction`. It
 leaves the runtime to `onboard.adapters` and tiles and scenes to `onboard.pipeline`.
 
-The graph's contract. Input `image` float32 (B, 3, S, S): RGB, pixel / 255, S = `tile_px`. Outputs: `pred` float32
-(B, A, 5 + C), already decoded: centre x, centre y, width, height in tile pixels, chance of an object, chance of each class
-given an object; `embedding` float32 (B, D). A detection's score is object x best class.
+The graph's contract. Input by the model's form, S = `tile_px`: `image` float32 (B, 3, S, S), RGB, pixel / 255; or, in int8,
+`blocks` uint8 (B, S/2 + 1, S/2 + 1, 12), see `to_blocks`. Outputs: `pred` float32 (B, A, 5 + C), already decoded: centre x,
+centre y, width, height in tile pixels, chance of an object, chance of each class given an object; `embedding` float32 (B, D). A
+detection's score is object x best class.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from orbitloop.algorithms.boxes import clip_to, suppress
 from orbitloop.errors import ModelError
-from orbitloop.records.model import ModelMetadata, Preprocessing
+from orbitloop.records.model import FORMS, INT8, ModelMetadata, Preprocessing
 from orbitloop.records.prediction import Detections, Prediction
 
 MAX_TILE_PX = 8192
@@ -43,17 +44,41 @@ class Engine(Protocol):
         """
 
 
-def to_input(tiles: npt.NDArray[np.uint8], tile_px: int) -> npt.NDArray[np.float32]:
-    """Return the network's input (B, 3, S, S) float32 of tiles (B, S, S, 3) uint8.
+def to_input(tiles: npt.NDArray[np.uint8], metadata: ModelMetadata) -> dict[str, npt.NDArray[Any]]:
+    """Return the network's one input by its name, in the model's form, of tiles (B, S, S, 3) uint8.
 
     Raises:
         ModelError: shape or dtype is another.
     """
-    if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[1:] != (tile_px, tile_px, 3):
-        raise ModelError(f"tiles of {tiles.dtype} {tiles.shape} do not fit a model of uint8 (B, {tile_px}, {tile_px}, 3)")
+    size = metadata.preprocessing.tile_px
+    if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[1:] != (size, size, 3):
+        raise ModelError(f"tiles of {tiles.dtype} {tiles.shape} do not fit a model of uint8 (B, {size}, {size}, 3)")
+    return {"blocks": to_blocks(tiles)} if metadata.form == INT8 else {"image": to_planes(tiles)}
+
+
+def to_planes(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return tiles (B, S, S, 3) uint8 as (B, 3, S, S) float32 in 0..1."""
     planes = np.ascontiguousarray(tiles.transpose(0, 3, 1, 2)).astype(np.float32)
     planes /= np.float32(255)
     return planes
+
+
+def to_blocks(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return tiles (B, S, S, 3) uint8, S even, as (B, S/2 + 1, S/2 + 1, 12): framed by one black pixel, in 2 x 2 blocks.
+
+    Two pixels are three 16-bit words: six strided copies of words take a twentieth of a millisecond, a transpose of bytes ten
+    times as long.
+    """
+    count, height, width, _ = tiles.shape
+    framed = np.zeros((count, height + 2, width + 2, 3), np.uint8)
+    framed[:, 1:-1, 1:-1] = tiles
+    rows, columns = height // 2 + 1, width // 2 + 1
+    pairs = framed.reshape(count, height + 2, (width + 2) * 3).view(np.uint16).reshape(count, rows, 2, columns, 3)
+    blocks = np.empty((count, rows, columns, 2, 3), np.uint16)
+    for row in range(2):
+        for word in range(3):
+            blocks[..., row, word] = pairs[:, :, row, :, word]
+    return blocks.view(np.uint8).reshape(count, rows, columns, 12)
 
 
 def to_predictions(
@@ -107,6 +132,10 @@ def read_metadata(text: str | None) -> ModelMetadata:
     _check_rules(metadata.preprocessing)
     if not metadata.classes:
         raise ModelError("the graph's metadata names no classes")
+    if metadata.form not in FORMS:
+        raise ModelError(f"the graph's metadata has form = {metadata.form!r}", remedy=f"it must be one of {', '.join(FORMS)}")
+    if metadata.form == INT8 and metadata.preprocessing.tile_px % 2:
+        raise ModelError(f"an int8 model reads 2 x 2 blocks, and its tiles have {metadata.preprocessing.tile_px} px")
     return metadata
 
 

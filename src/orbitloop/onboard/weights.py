@@ -1,4 +1,6 @@
-"""Weights as safetensors: named float32 tensors, read within limits, written in one way.
+"""Weights as safetensors: named tensors of few dtypes, read within limits, written in one way.
+
+float32 is what trains; int8, uint8 and int32 belong to the form that flies.
 
 The header is held against its own file before the library builds anything: its length, its JSON, each dtype, and that no name
 stands twice. The library (Rust) then checks that offsets neither overlap nor leave a gap. No pickle is ever read.
@@ -19,13 +21,14 @@ from orbitloop.errors import ModelError
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_WEIGHTS_BYTES = 200 << 20
+_DTYPES = {"F32": "<f4", "I8": "|i1", "U8": "|u1", "I32": "<i4"}
 
 
-def load_weights(data: bytes) -> dict[str, npt.NDArray[np.float32]]:
+def load_weights(data: bytes) -> dict[str, npt.NDArray[Any]]:
     """Return the tensors by name, in order of name; arrays are read-only.
 
     Raises:
-        ModelError: not safetensors, a lying header, over the limits, or another dtype than float32. Never anything else.
+        ModelError: not safetensors, a lying header, over the limits, or a dtype that no model has. Never anything else.
     """
     if len(data) > MAX_WEIGHTS_BYTES:
         raise ModelError(f"weights of {len(data)} bytes are over the limit of {MAX_WEIGHTS_BYTES}", where="weights")
@@ -37,12 +40,12 @@ def load_weights(data: bytes) -> dict[str, npt.NDArray[np.float32]]:
         kinds = {name: row["dtype"] for name, row in header.items() if name != "__metadata__"}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"safetensors header is malformed ({error})", where="weights") from error
-    odd = sorted(str(name) for name, kind in kinds.items() if kind != "F32")
+    odd = sorted(str(name) for name, kind in kinds.items() if kind not in _DTYPES)
     if odd:
-        raise ModelError(f"tensor {odd[0]!r} is not float32", where="weights")
+        raise ModelError(f"tensor {odd[0]!r} is none of {', '.join(_DTYPES)}", where="weights")
     try:
         rows = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
-        tensors = {name: np.frombuffer(row["data"], "<f4").reshape(row["shape"]) for name, row in rows}
+        tensors = {name: np.frombuffer(row["data"], _DTYPES[kinds[name]]).reshape(row["shape"]) for name, row in rows}
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelError(f"safetensors file is malformed ({error})", where="weights") from error
     for array in tensors.values():
@@ -50,16 +53,16 @@ def load_weights(data: bytes) -> dict[str, npt.NDArray[np.float32]]:
     return {name: tensors[name] for name in sorted(tensors)}
 
 
-def save_weights(tensors: Mapping[str, npt.NDArray[np.float32]]) -> bytes:
+def save_weights(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """Return the safetensors file; equal tensors give equal bytes.
 
     Raises:
-        ModelError: a tensor is not float32, or the file would be over the limits.
+        ModelError: a tensor is of a dtype that no model has, or the file would be over the limits.
     """
     for name, array in tensors.items():
-        if array.dtype != np.float32:
-            raise ModelError(f"tensor is {array.dtype}, not float32", where=name)
-    ordered = {name: np.array(tensors[name], dtype="<f4", order="C") for name in sorted(tensors)}
+        if array.dtype.newbyteorder("<").str not in _DTYPES.values():
+            raise ModelError(f"tensor is {array.dtype}, none of {', '.join(_DTYPES)}", where=name)
+    ordered = {n: np.array(tensors[n], dtype=tensors[n].dtype.newbyteorder("<"), order="C") for n in sorted(tensors)}
     data: bytes = safetensors.numpy.save(ordered)
     if len(data) > MAX_WEIGHTS_BYTES:
         raise ModelError(f"weights of {len(data)} bytes are over the limit of {MAX_WEIGHTS_BYTES}", where="weights")

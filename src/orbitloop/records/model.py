@@ -11,6 +11,9 @@ from typing import Any
 GRAPH_FILE = "graph.onnx"
 WEIGHTS_FILE = "weights.safetensors"
 METADATA_KEY = "orbitloop"
+FLOAT32, INT8 = "float32", "int8"
+FORMS = (FLOAT32, INT8)
+"""How a model computes: as it was trained, or in integers, the form that flies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class Preprocessing:
     """How pixels become the network's input, and its output boxes.
 
     A scene is cut into `tile_px` squares that overlap by `overlap_px`; a tile that is smaller is padded (letterbox without
-    scaling) with `pad_value` at the right and bottom; input = pixel / 255 (float32, NCHW, RGB).
+    scaling) with `pad_value` at the right and bottom; the network sees pixel / 255, RGB.
     """
 
     tile_px: int
@@ -39,7 +42,11 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """What the graph says of itself: name, classes, width factor, anchors (w, h px per stride), preprocessing."""
+    """What the graph says of itself: name, classes, width factor, anchors (w, h px per stride), preprocessing, form.
+
+    The form fixes the input. `float32`: `image` float32 (B, 3, S, S). `int8`: `blocks` uint8 (B, S/2 + 1, S/2 + 1, 12): the
+    image framed by one black pixel and cut into 2 x 2 blocks, each block's four RGB pixels in a row.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -47,6 +54,7 @@ class ModelMetadata:
     strides: tuple[int, ...]
     anchors_px: tuple[tuple[tuple[float, float], ...], ...]
     preprocessing: Preprocessing
+    form: str = FLOAT32
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -57,6 +65,7 @@ class ModelMetadata:
             "strides": list(self.strides),
             "anchors_px": [[list(a) for a in level] for level in self.anchors_px],
             "preprocessing": self.preprocessing.to_json(),
+            "form": self.form,
         }
 
     @classmethod
@@ -73,4 +82,5 @@ class ModelMetadata:
             strides=tuple(int(s) for s in value["strides"]),
             anchors_px=tuple(tuple((float(w), float(h)) for w, h in level) for level in value["anchors_px"]),
             preprocessing=Preprocessing.from_json(value["preprocessing"]),
+            form=str(value.get("form", FLOAT32)),
         )

@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,8 @@ from safetensors.numpy import load_file, save
 from orbitloop.errors import ModelError
 from orbitloop.records.model import GRAPH_FILE, WEIGHTS_FILE
 
-Weights = dict[str, npt.NDArray[np.float32]]
+Weights = dict[str, npt.NDArray[Any]]
+_DTYPES = ("float32", "int8", "uint8", "int32")
 _REMEDY = "delete the folder; it is made again when it is needed"
 
 
@@ -29,7 +31,7 @@ def cache_dir() -> Path:
     return Path(chosen) if chosen else Path.home() / ".cache" / "orbitloop"
 
 
-def save_model(folder: Path, graph: bytes, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
+def save_model(folder: Path, graph: bytes, weights: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write a model folder; it appears whole or not at all. An existing one is replaced."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Not by tempfile, whose folders are closed to all others: a model may serve another user's process.
@@ -37,7 +39,7 @@ def save_model(folder: Path, graph: bytes, weights: Mapping[str, npt.NDArray[np.
     spare.mkdir()
     try:
         (spare / GRAPH_FILE).write_bytes(graph)
-        (spare / WEIGHTS_FILE).write_bytes(save({n: np.ascontiguousarray(weights[n]) for n in sorted(weights)}))
+        (spare / WEIGHTS_FILE).write_bytes(save({n: np.asarray(weights[n], order="C") for n in sorted(weights)}))
         try:
             spare.rename(folder)
         except OSError:  # an earlier one stands there, or that of another process that was faster
@@ -61,7 +63,8 @@ def load_model(folder: Path) -> tuple[bytes, Weights]:
         graph, weights = (folder / GRAPH_FILE).read_bytes(), dict(load_file(folder / WEIGHTS_FILE))
     except (OSError, SafetensorError, TypeError, ValueError, KeyError) as error:  # numpy has no word for some dtypes
         raise ModelError(f"model cannot be read ({error})", where=str(folder), remedy=_REMEDY) from error
-    odd = sorted(name for name, array in weights.items() if array.dtype != np.float32)
+    odd = sorted(name for name, array in weights.items() if array.dtype.name not in _DTYPES)
     if odd:
-        raise ModelError(f"tensor {odd[0]} is {weights[odd[0]].dtype}, not float32", where=str(folder), remedy=_REMEDY)
+        what = f"tensor {odd[0]} is {weights[odd[0]].dtype}, none of {', '.join(_DTYPES)}"
+        raise ModelError(what, where=str(folder), remedy=_REMEDY)
     return graph, weights

@@ -18,7 +18,7 @@ import onnxruntime as ort
 
 from orbitloop.errors import ModelError
 from orbitloop.onboard.engine import read_metadata, to_input, to_predictions
-from orbitloop.records.model import METADATA_KEY, ModelMetadata
+from orbitloop.records.model import INT8, METADATA_KEY, ModelMetadata
 from orbitloop.records.prediction import Prediction
 
 _NOWHERE = "/dev/null/no-weights-from-files"
@@ -42,10 +42,14 @@ class OnnxEngine:
         self, graph: bytes, weights: Mapping[str, npt.NDArray[Any]], *, threads: int = 1, where: str = "model"
     ) -> None:
         self._where = where
-        # The session reads the arrays' own memory, so they must live as long as it does.
-        self._tensors = {name: np.require(tensor, requirements=["C", "A"]) for name, tensor in weights.items()}
+        # The session copies what it keeps (documented, C API `AddExternalInitializers`), so these live as long as it is built:
+        # a third of the memory of a loaded model.
+        tensors = {name: np.require(tensor, requirements=["C", "A"]) for name, tensor in weights.items()}
         try:
-            self._session = ort.InferenceSession(graph, self._options(threads), providers=["CPUExecutionProvider"])
+            values = [ort.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
+            options = self._options(threads)
+            options.add_external_initializers(list(tensors), values)
+            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
             carried = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
             inputs = {i.name: i.type for i in self._session.get_inputs()}
             outputs = {o.name: o.type for o in self._session.get_outputs()}
@@ -55,11 +59,12 @@ class OnnxEngine:
                 where=where,
                 remedy="graph and weights must come from one export",
             ) from error
-        if inputs != {"image": "tensor(float)"}:
-            raise ModelError(f"the graph's inputs are {inputs}, not one float tensor 'image'", where=where)
         if any(outputs.get(name) != "tensor(float)" for name in ("pred", "embedding")):
             raise ModelError(f"the graph's outputs are {outputs}, not float tensors 'pred' and 'embedding'", where=where)
         self._metadata = read_metadata(carried)
+        wanted = {"blocks": "tensor(uint8)"} if self._metadata.form == INT8 else {"image": "tensor(float)"}
+        if inputs != wanted:
+            raise ModelError(f"the graph's inputs are {inputs}, not {wanted}", where=where)
 
     def _options(self, threads: int) -> Any:
         options = ort.SessionOptions()
@@ -70,9 +75,6 @@ class OnnxEngine:
         options.log_severity_level = _SILENT
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
-        values = [ort.OrtValue.ortvalue_from_numpy(tensor) for tensor in self._tensors.values()]
-        self._values = values
-        options.add_external_initializers(list(self._tensors), values)
         return options
 
     @property
@@ -80,8 +82,8 @@ class OnnxEngine:
         return self._metadata
 
     def infer(self, tiles: npt.NDArray[np.uint8]) -> list[Prediction]:
-        image = to_input(tiles, self._metadata.preprocessing.tile_px)
-        return to_predictions(*self._run(image), self._metadata) if len(image) else []
+        image = to_input(tiles, self._metadata)
+        return to_predictions(*self._run(image, len(tiles)), self._metadata) if len(tiles) else []
 
     def rows(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the decoded output before any threshold, (B, A, 5 + C): what a parity check compares.
@@ -89,15 +91,17 @@ class OnnxEngine:
         Raises:
             ModelError: as `infer`.
         """
-        return self._run(to_input(tiles, self._metadata.preprocessing.tile_px))[0]
+        return self._run(to_input(tiles, self._metadata), len(tiles))[0]
 
-    def _run(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def _run(
+        self, image: Mapping[str, npt.NDArray[Any]], count: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         try:
-            pred, embedding = self._session.run(["pred", "embedding"], {"image": image})
+            pred, embedding = self._session.run(["pred", "embedding"], dict(image))
         except Exception as error:  # see __init__
             raise ModelError(f"the runtime fails ({_brief(error)})", where=self._where) from error
-        if len(pred) != len(image):
-            raise ModelError(f"{len(pred)} predictions for {len(image)} tiles", where=self._where)
+        if len(pred) != count:
+            raise ModelError(f"{len(pred)} predictions for {count} tiles", where=self._where)
         return pred, embedding
 
 
