@@ -102,6 +102,8 @@ def _load(root: Path, name: str) -> Callable[[bool], list[Figure]]:
         known = ", ".join(list_benches()) or "none yet"
         raise PluginError(f"there is no benchmark {name!r}", where="orbitloop bench", remedy=f"use one of: {known}")
     path = root / "bench" / f"bench_{name}.py"
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # a large benchmark has modules of its own beside it
     spec = importlib.util.spec_from_file_location(f"orbitloop_bench_{name}", path)
     assert spec is not None
     assert spec.loader is not None
