@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitloop.apps.detector_files import inside, load_folder, self_check
-from orbitloop.apps.detector_process import give_back_memory, notify_systemd, process_state, settle, tame_memory
+from orbitloop.apps.detector_process import loading, notify_systemd, process_state, settle, tame_memory
 from orbitloop.apps.detector_scenes import scene_looker
 from orbitloop.errors import BusyError, ModelError, OrbitloopError
 from orbitloop.onboard.adapters.unix_socket import SocketLimits, UnixServer
@@ -57,12 +57,13 @@ class Detector:
         self._options, self._say = options, say
         price = Price(options.joules_per_tile, options.watts)
         ledger = Ledger(Budget(options.tiles, options.joules, options.seconds, options.period), price)
-        engine, digest = self._load(options.model, "")
+        with loading(options.keep_mb << 20):
+            engine, digest = self._load(options.model, "")
         # With one thread the runtime computes in the caller's; with more, only the whole process's time has it all.
         cpu = time.thread_time if options.threads == 1 else time.process_time
         self.engine = ResidentEngine(engine, digest, clock=time.monotonic)
         limits = ServiceLimits(options.queue, options.per_client, options.request_tiles, options.batch)
-        scene = scene_looker(options.scenes, options.batch, cpu) if options.scenes else None
+        scene = scene_looker(options.scenes, options.batch, options.screen) if options.scenes else None
         self.service = Service(
             self.engine, ledger, Clocks(time.monotonic, cpu), self._post, limits=limits, scene=scene, state=self._state
         )
@@ -72,7 +73,6 @@ class Detector:
         self._stop_by_s: float | None = None
         self._began_s = time.monotonic()
         self._broken: BaseException | None = None
-        give_back_memory()
 
     def request_stop(self) -> None:
         """End soon; a second time: at once. Safe in a signal handler."""
@@ -162,9 +162,9 @@ class Detector:
         began_s, old = time.monotonic(), self.engine.digest
         try:
             folder = inside(self._options.models, request.model, "--models")
-            self.engine.replace(
-                partial(self._load, folder, request.digest), another=request.another, wait_s=self._options.timeout
-            )
+            load = partial(self._load, folder, request.digest)
+            with loading(self._options.keep_mb << 20):
+                self.engine.replace(load, another=request.another, wait_s=self._options.timeout)
         except Exception as error:  # whatever it was: the model that runs goes on, and the client is told
             known = error if isinstance(error, OrbitloopError) else ModelError(f"the model does not load ({error!r:.200})")
             self._say("swap-refused", model=request.model, why=known.what)
@@ -175,7 +175,6 @@ class Detector:
         about = {"old": old, "digest": self.engine.digest, "seconds": took_s}
         self._say("swapped", model=request.model, **about)
         self.service.answer(handed.client, Done(request.request_id, about))
-        give_back_memory()
 
     def _load(self, folder: Path, digest: str) -> Loaded:
         loaded = load_folder(folder, self._options.threads, self._options.engine, digest)
@@ -201,6 +200,12 @@ def parser() -> argparse.ArgumentParser:
     add("--socket", type=Path, required=True, metavar="PATH", help="the socket; mode 0600")
     add("--models", type=Path, metavar="DIR", help="root of the models that may be swapped in; without it none may")
     add("--scenes", type=Path, metavar="DIR", help="root of the scenes that may be named; without it only tiles are served")
+    add(
+        "--screen",
+        default="",
+        metavar="NAME",
+        help="first stage for scenes, `cheap` say; without it the network sees each tile",
+    )
     add("--engine", default="onnxruntime", metavar="NAME", help="onnxruntime, or an optional engine that is installed")
     add("--threads", type=_count, default=1, metavar="N", help="threads of one inference (default 1)")
     add("--cpus", type=_cpus, metavar="A,B", help="run on these CPUs only")
@@ -211,6 +216,13 @@ def parser() -> argparse.ArgumentParser:
     add("--request-tiles", type=_count, default=8, metavar="N", help="tiles of one request (default 8)")
     add("--clients", type=_count, default=32, metavar="N", help="connections (default 32)")
     add("--held-mb", type=_count, default=16, metavar="MIB", help="of all requests that are read or wait (default 16)")
+    add(
+        "--keep-mb",
+        type=_count,
+        default=8,
+        metavar="MIB",
+        help="memory that is kept from tile to tile; less is slower (default 8)",
+    )
     add("--timeout", type=_seconds, default=5.0, metavar="S", help="for a frame to end, or to be read (default 5)")
     add("--grace", type=_seconds, default=30.0, metavar="S", help="to answer what is under way at the end (default 30)")
     add("--tiles", type=int, metavar="N", help="budget: tiles a period")

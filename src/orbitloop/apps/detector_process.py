@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +17,41 @@ from orbitloop.errors import StateError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Of glibc's <malloc.h>."""
-ARENAS = 1
-LARGE_BYTES = 1 << 20
+LOADING_BYTES = 1 << 20
 
 
 def tame_memory() -> None:
-    """Let glibc keep one arena and map large blocks by themselves, so that what is freed goes back to the system.
+    """Let glibc keep one arena, whatever the number of threads."""
+    _mallopt(M_ARENA_MAX, 1)
 
-    Setting the threshold also stops glibc from raising it to the largest block that was ever freed, after which activations
-    and weights would be kept on the heap.
+
+@contextlib.contextmanager
+def loading(keep_bytes: int) -> Iterator[None]:
+    """Give back what loading a model leaves behind.
+
+    Meanwhile blocks of 1 MiB and more are mapped by themselves, so that weights leave no holes in the heap. Afterwards only
+    larger ones than `keep_bytes` are, for activations that are mapped anew for each tile cost a quarter of its time. Setting
+    the thresholds also stops glibc from raising them to the largest block that was ever freed.
     """
-    mallopt = getattr(_libc(), "mallopt", None)
+    _keep(LOADING_BYTES)
+    try:
+        yield
+    finally:
+        _keep(keep_bytes)
+        trim = getattr(_libc(), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+def _keep(most_bytes: int) -> None:
+    _mallopt(M_MMAP_THRESHOLD, most_bytes)
+    _mallopt(M_TRIM_THRESHOLD, most_bytes)
+
+
+def _mallopt(parameter: int, value: int) -> None:
+    mallopt = getattr(_libc(), "mallopt", None)  # glibc only
     if mallopt is not None:
-        for parameter, value in ((M_ARENA_MAX, ARENAS), (M_MMAP_THRESHOLD, LARGE_BYTES), (M_TRIM_THRESHOLD, LARGE_BYTES)):
-            mallopt(parameter, value)
-
-
-def give_back_memory() -> None:
-    """Return what is freed to the system; after a model has been loaded or let go."""
-    trim = getattr(_libc(), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+        mallopt(parameter, value)
 
 
 def settle(cpus: frozenset[int] | None, nice: int) -> None:

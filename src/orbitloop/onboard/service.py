@@ -43,7 +43,7 @@ from orbitloop.onboard.service_wire import (
     request_id_of,
 )
 from orbitloop.records.model import ModelMetadata
-from orbitloop.records.prediction import Prediction
+from orbitloop.records.prediction import Detections, Prediction
 
 Send = Callable[[int, bytes], None]
 """Gives an answer to a client; must not raise, whoever has gone."""
@@ -69,8 +69,9 @@ class Clocks:
         self.now_s, self.cpu_s = now_s, cpu_s
 
 
-LookAtScene = Callable[[Engine, str, Ledger], Found]
-"""Detects in a scene's file with an engine, charging the ledger; the `Found` has request id 0. Raises OrbitloopError."""
+LookAtScene = Callable[[Engine, str, Ledger, Callable[[], float]], tuple[Detections, dict[str, Any]]]
+"""Detects in a scene's file with an engine, asking the ledger before each batch and charging it by the CPU clock that it is
+given. Returns the detections in scene pixels, and what is to be said of the scene. Raises OrbitloopError."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -261,18 +262,21 @@ class Service:
                 taken.append(self._tiles.popleft())
         return taken
 
-    def _serve_tiles(self) -> bool:
-        """Serve one batch of waiting tiles. They are taken before the model: who asks after a swap never gets the old one."""
+    def _serve_tiles(self, beside: int = 0) -> bool:
+        """Serve one batch of waiting tiles, `beside` tiles of a scene that were allowed and are not charged yet.
+
+        They are taken before the model: who asks after a swap never gets the old one.
+        """
         jobs = self._take_tiles()
         if jobs:
             with self.engine.pinned() as engine:
-                self._serve_jobs(engine, jobs)
+                self._serve_jobs(engine, jobs, beside)
         return bool(jobs)
 
-    def _serve_jobs(self, engine: PinnedEngine, jobs: list[_Job]) -> None:
+    def _serve_jobs(self, engine: PinnedEngine, jobs: list[_Job], beside: int) -> None:
         """Answer each job of a batch: refused if it does not fit the model or the budget, else inferred together."""
         self.ledger.roll(self._clocks.now_s())
-        side, beside = engine.metadata.preprocessing.tile_px, 0
+        side = engine.metadata.preprocessing.tile_px
         fit: list[tuple[_Job, DetectTiles]] = []
         for job in jobs:
             request = job.request
@@ -324,8 +328,10 @@ class Service:
         self._tally("scenes")
         try:
             with self.engine.pinned() as engine:
-                found = self._scene(_Polite(engine, self), request.path, self.ledger)
-                answer: Answer = Found(request.request_id, engine.digest, found.detections, None, found.about)
+                polite = _Polite(engine, self)
+                found, about = self._scene(polite, request.path, self.ledger, polite.cpu_s)
+                about["budget"] = self.ledger.report().to_json()
+                answer: Answer = Found(request.request_id, engine.digest, (found,), None, about)
         except BudgetError as error:
             answer = Failed(request.request_id, error, self.ledger.report().to_json())
         except Exception as error:  # as above: a scene that cannot be read never ends the service
@@ -347,19 +353,28 @@ class Service:
 
 
 class _Polite:
-    """An engine for a scene that lets waiting tiles go first, before each of its batches."""
+    """An engine for a scene that lets waiting tiles go first, before each of its batches, and has a clock without them."""
 
     def __init__(self, inner: Engine, service: Service) -> None:
         self._inner, self._service = inner, service
+        self._others_s = 0.0
 
     @property
     def metadata(self) -> ModelMetadata:
         return self._inner.metadata
 
+    def cpu_s(self) -> float:
+        """Return the CPU seconds, less what the tiles of others took."""
+        return self._service._clocks.cpu_s() - self._others_s
+
     def infer(self, tiles: npt.NDArray[np.uint8]) -> list[Prediction]:
-        self._service._serve_tiles()
-        if self._service._aborted:
+        service = self._service
+        began_s = service._clocks.cpu_s()
+        service._serve_tiles(beside=len(tiles))
+        self._others_s += service._clocks.cpu_s() - began_s
+        if service._aborted:
             raise _stopping()
+        service.ledger.roll(service._clocks.now_s())
         return self._inner.infer(tiles)
 
 
