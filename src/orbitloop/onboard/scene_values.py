@@ -86,7 +86,8 @@ def stretch_limits(samples: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> tu
         if np.issubdtype(dtype, np.integer):
             return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
         return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(samples, PERCENTILES))
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = (float(value) for value in np.percentile(samples, PERCENTILES))
     if math.isfinite(low) and math.isfinite(high) and low < high:
         return low, high
     low = low if math.isfinite(low) else 0.0

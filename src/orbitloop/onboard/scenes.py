@@ -39,8 +39,8 @@ class SceneLimits:
     `side_px` and `pixels` bound the claimed size, and with it the time; `bands` the channels; `block_bytes` what one strip or
     tile of a TIFF may decode to, since it is decoded at once; `blocks` how many of them there may be (their index is held in
     memory); `whole_bytes` what a picture may take that can only be decoded as a whole (progressive JPEG, interlaced PNG, and
-    every picture when the extra `geo` is not installed); `small_bytes` up to which a JPEG is decoded as a whole although it
-    need not be; `band_bytes` the rows that are kept of a file that is read from top to bottom.
+    every picture when the extra `geo` is not installed); `band_bytes` the rows that are kept of a file that is read from top to
+    bottom.
     """
 
     side_px: int = 200_000
@@ -49,7 +49,6 @@ class SceneLimits:
     block_bytes: int = 64 << 20
     blocks: int = 4_000_000
     whole_bytes: int = 96 << 20
-    small_bytes: int = 24 << 20
     band_bytes: int = 96 << 20
 
     def check_size(self, width_px: int, height_px: int, where: str) -> None:

@@ -34,8 +34,13 @@ _OPTIONS = {
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
     "GDAL_ALLOW_LARGE_LIBJPEG_MEM_ALLOC": "NO",
     "GDAL_JPEG_MAX_ALLOWED_SCAN_NUMBER": "100",
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",  # that path gives rubbish and no error for a PNG that is cut short (GDAL 3.10)
     "GTIFF_IMPLICIT_JPEG_OVR": "NO",
+    "GDAL_PNG_SINGLE_BLOCK": "NO",
     "GTIFF_VIRTUAL_MEM_IO": "NO",
+    "GTIFF_DIRECT_IO": "NO",
+    "GTIFF_USE_MMAP": "NO",
+    "GTIFF_IGNORE_READ_ERRORS": "NO",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
     "CPL_DEBUG": "OFF",
 }
