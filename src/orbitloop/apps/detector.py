@@ -33,7 +33,7 @@ from orbitloop.onboard.adapters.unix_socket import SocketLimits, UnixServer
 from orbitloop.onboard.budget import Budget, Ledger, Price
 from orbitloop.onboard.resident import Loaded, ResidentEngine
 from orbitloop.onboard.service import Clocks, Handed, Service, ServiceLimits
-from orbitloop.onboard.service_wire import Done, Failed, SwapModel
+from orbitloop.onboard.service_wire import Answer, Done, Failed, SwapModel
 
 INTERRUPTED = 130
 FRAME_OVERHEAD_BYTES = 1 << 16
@@ -70,6 +70,7 @@ class Detector:
         self._server = UnixServer(options.socket, self, time.monotonic, self._socket_limits())
         self._work, self._busy, self._over = threading.Event(), False, False
         self._loader: threading.Thread | None = None
+        self._swapping = False
         self._stop_by_s: float | None = None
         self._began_s = time.monotonic()
         self._broken: BaseException | None = None
@@ -149,32 +150,37 @@ class Detector:
         return not (self._busy or self._work.is_set() or self.service.waiting or loading or self._server.unsent)
 
     def _begin_swap(self, handed: Handed) -> None:
-        if self._stop_by_s is not None or (self._loader is not None and self._loader.is_alive()):
+        if self._stop_by_s is not None or self._swapping:
             busy = BusyError("another model is being loaded, or the detector is stopping", where="swap", remedy="try again")
             self.service.answer(handed.client, Failed(handed.request.request_id, busy))
             return
+        self._swapping = True
         self._loader = threading.Thread(target=self._swap, args=(handed,), name="loader", daemon=True)
         self._loader.start()
 
     def _swap(self, handed: Handed) -> None:
+        """Load, check, swap and answer. The next swap may come once the answer is out, not only when this thread is gone."""
         request = handed.request
         assert isinstance(request, SwapModel)
-        began_s, old = time.monotonic(), self.engine.digest
         try:
-            folder = inside(self._options.models, request.model, "--models")
-            load = partial(self._load, folder, request.digest)
-            with loading(self._options.keep_mb << 20):
-                self.engine.replace(load, another=request.another, wait_s=self._options.timeout)
+            answer: Answer = Done(request.request_id, self._replace(request))
         except Exception as error:  # whatever it was: the model that runs goes on, and the client is told
             known = error if isinstance(error, OrbitloopError) else ModelError(f"the model does not load ({error!r:.200})")
             self._say("swap-refused", model=request.model, why=known.what)
-            self.service.answer(handed.client, Failed(request.request_id, known))
-            return
+            answer = Failed(request.request_id, known)
+        self._swapping = False
+        self.service.answer(handed.client, answer)
+
+    def _replace(self, request: SwapModel) -> dict[str, Any]:
+        began_s, old = time.monotonic(), self.engine.digest
+        folder = inside(self._options.models, request.model, "--models")
+        load = partial(self._load, folder, request.digest)
+        with loading(self._options.keep_mb << 20):
+            self.engine.replace(load, another=request.another, wait_s=self._options.timeout)
         self._server.limits = self._socket_limits()  # for who connects from now on; the tile size may be another
-        took_s = round(time.monotonic() - began_s, 4)
-        about = {"old": old, "digest": self.engine.digest, "seconds": took_s}
+        about = {"old": old, "digest": self.engine.digest, "seconds": round(time.monotonic() - began_s, 4)}
         self._say("swapped", model=request.model, **about)
-        self.service.answer(handed.client, Done(request.request_id, about))
+        return about
 
     def _load(self, folder: Path, digest: str) -> Loaded:
         loaded = load_folder(folder, self._options.threads, self._options.engine, digest)
