@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from orbitloop.errors import ModelError, OrbitloopError, StateError
 from orbitloop.ground.adapters.model_store import cache_dir, save_model
-from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
+from orbitloop.onboard.adapters.engines import DEFAULT_ENGINE, installed_engines, loads, open_engine
 from orbitloop.onboard.engine import Engine
 from orbitloop.onboard.weights import MAX_WEIGHTS_BYTES, load_weights
 from orbitloop.records.ids import digest_tensors
@@ -35,11 +35,11 @@ class OpenModel:
     engine: Engine
 
 
-def open_model(folder: Path, threads: int = 1) -> OpenModel:
-    """Open a model folder (`graph.onnx`, `weights.safetensors`).
+def open_model(folder: Path, threads: int = 1, engine: str = DEFAULT_ENGINE) -> OpenModel:
+    """Open a model folder (`graph.onnx`, `weights.safetensors`) with one of `onboard.adapters.engines.ENGINES`.
 
     Raises:
-        ModelError: a file is missing, malformed or absurdly large, or the two do not fit each other.
+        ModelError: a file is missing, malformed or absurdly large, the two do not fit each other, or there is no such engine.
     """
     graph = _bounded(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
     data = _bounded(folder / WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
@@ -47,7 +47,13 @@ def open_model(folder: Path, threads: int = 1) -> OpenModel:
         weights = load_weights(data)
     except OrbitloopError as error:
         raise ModelError(error.what, where=str(folder / WEIGHTS_FILE), remedy="train the model again") from error
-    return OpenModel(graph, weights, digest_tensors(weights), OnnxEngine(graph, weights, threads=threads, where=str(folder)))
+    opened = open_engine(engine, graph, weights, threads=threads, where=str(folder))
+    return OpenModel(graph, weights, digest_tensors(weights), opened)
+
+
+def engine_versions() -> dict[str, str]:
+    """Return the version of each engine that is installed, by name, with why it does not load where it does not."""
+    return {name: f"broken ({why})" if (why := loads(name)) else version for name, version in installed_engines().items()}
 
 
 def check_folder(folder: Path) -> None:

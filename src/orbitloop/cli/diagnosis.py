@@ -69,6 +69,8 @@ def examine(data_dir: Path, missions_dir: Path) -> list[Finding]:
         ("thread waiting", thread_waiting),
         ("onnx session", onnx_session),
         ("max-pool padding", max_pool),
+        ("engines", engines),
+        ("reports home", reports_home),
         ("webp", webp),
         ("accuracy measure", coco),
         ("signatures", signatures),
@@ -261,6 +263,24 @@ def _session(
         fed = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in values.values()]
         options.add_external_initializers(list(values), fed)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def engines() -> Finding:
+    """Which engines are installed, and that each one can be loaded."""
+    from orbitloop.apps.models import engine_versions
+
+    found = engine_versions()
+    broken = sorted(name for name, version in found.items() if version.startswith("broken"))
+    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+    remedy = f"pip install --force-reinstall {' '.join(broken)}, or leave --engine at onnxruntime" if broken else ""
+    return Finding("engines", Verdict.WARN if broken else Verdict.OK, listed, remedy)
+
+
+def reports_home() -> Finding:
+    """ONNX Runtime is told not to report its use over the network."""
+    if os.environ.get("ORT_DISABLE_TELEMETRY", "") in ("", "0"):
+        return Finding("reports home", Verdict.WARN, "ONNX Runtime reports its use", "unset ORT_DISABLE_TELEMETRY")
+    return Finding("reports home", Verdict.OK, "off")
 
 
 def webp() -> Finding:

@@ -1,4 +1,4 @@
-"""How good a model is, measured by the pipeline that flies: whole scenes, tiles, merge, ONNX Runtime; then pycocotools.
+"""How good a model is, measured by the pipeline that flies: whole scenes, tiles, merge, engine; then pycocotools.
 
 Detections count down to the candidate threshold, as average precision wants its tail; the report threshold plays no part.
 """
@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from orbitloop.ground.metrics import Accuracy, average_precision
-from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
+from orbitloop.onboard.adapters.engines import DEFAULT_ENGINE, open_engine
 from orbitloop.onboard.engine import Engine
 from orbitloop.onboard.pipeline import detect_scene
 from orbitloop.records.label import LabelledImage
 from orbitloop.records.prediction import Detections
 from orbitloop.sim.world import SceneRef, World
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
+Weights = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,14 @@ class Measurement:
 
 
 class Meter:
-    """Measures weights of one graph."""
+    """Measures weights of one graph, by the named engine."""
 
-    def __init__(self, graph: bytes, classes: int, threads: int) -> None:
-        self.graph, self.classes, self.threads = graph, classes, threads
+    def __init__(self, graph: bytes, classes: int, threads: int, engine: str = DEFAULT_ENGINE) -> None:
+        self.graph, self.classes, self.threads, self.engine_name = graph, classes, threads, engine
 
-    def engine(self, weights: Weights) -> OnnxEngine:
+    def engine(self, weights: Weights) -> Engine:
         """Return a running model."""
-        return OnnxEngine(self.graph, weights, threads=self.threads)
+        return open_engine(self.engine_name, self.graph, weights, threads=self.threads)
 
     def on_images(self, weights: Weights, images: Sequence[LabelledImage]) -> Accuracy:
         """Measure on pictures of any size; one that is as large as a tile is one tile."""

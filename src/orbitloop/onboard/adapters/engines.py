@@ -7,6 +7,7 @@ on the processor.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -59,3 +60,23 @@ def installed_engines() -> dict[str, str]:
     from importlib.metadata import version  # here: it brings the e-mail package, 3.6 MB of memory that nobody needs on board
 
     return {name: version(name) for name in ENGINES if find_spec(name) is not None}
+
+
+def loads(name: str) -> str:
+    """Return why an installed engine's library cannot be imported; empty when it can.
+
+    Raises:
+        ModelError: there is no such engine.
+    """
+    if name not in ENGINES:
+        raise ModelError(f"there is no engine {name!r}", remedy=f"name one of {', '.join(ENGINES)}")
+    try:
+        if name == "openvino":
+            from orbitloop.onboard.adapters.openvino_engine import load_openvino
+
+            load_openvino()
+        else:
+            import_module(name)
+    except Exception as error:  # a broken wheel may raise anything
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    return ""
