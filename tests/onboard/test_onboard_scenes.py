@@ -27,7 +27,7 @@ def noise(height: int, width: int) -> np.ndarray:
 
 
 @given(SIZES, SIZES, st.integers(1, 130), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_chunks_hold_each_window_once_whole_and_in_reading_order(
     width: int, height: int, tile: int, data: st.DataObject
 ) -> None:
@@ -51,7 +51,7 @@ def test_chunks_hold_each_window_once_whole_and_in_reading_order(
 
 
 @given(SIZES, SIZES, st.integers(8, 200))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_a_source_in_memory_gives_the_tiles_that_the_grid_cuts(width: int, height: int, tile: int) -> None:
     pixels = noise(height, width)
     with ArraySource(pixels, "a") as source:
@@ -125,7 +125,7 @@ def test_a_mosaic_of_ten_gigapixels_is_within_the_limits() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(-1e5, 1e5), st.floats(-1e5, 1e5)), max_size=8), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_an_affine_transform_maps_arrays_as_it_maps_points(points: list[tuple[float, float]], seed: int) -> None:
     geo = GeoTransform(*np.random.default_rng(seed).normal(0, 10, 6).tolist())
     mapped = geo.lonlats_deg(np.array(points, np.float64).reshape(-1, 2))
@@ -187,7 +187,7 @@ def test_each_type_is_stretched_by_the_same_rule(dtype: str) -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_no_value_and_no_limits_make_a_warning_or_leave_the_range(a: float, b: float) -> None:
     low, high = stretch_limits(np.array([a, b, a]), np.dtype(np.float64))
     assert math.isfinite(low)

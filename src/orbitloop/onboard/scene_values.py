@@ -90,8 +90,9 @@ def stretch_limits(samples: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> tu
         low, high = (float(value) for value in np.percentile(samples, PERCENTILES))
     if math.isfinite(low) and math.isfinite(high) and low < high:
         return low, high
-    low = low if math.isfinite(low) else 0.0
-    return low, math.nextafter(low, math.inf) if abs(low) > 2**52 else low + 1.0  # a flat scene: black, and no division by 0
+    low = low if math.isfinite(low) else 0.0  # a flat scene from here on: black, and no division by 0
+    high = low + max(1.0, abs(low) * 1e-9)
+    return (low, high) if math.isfinite(high) else (low / 2, low)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,8 @@ to the `rasterio` loggers, which are silent unless an application asks for them.
 
 from __future__ import annotations
 
+import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +56,39 @@ def rasterio_or_none() -> Any:
     except ImportError:
         return None
     return rasterio
+
+
+class _JpegDamage(logging.Filter):
+    """Listens to GDAL's messages in one thread, and lets them pass; what libjpeg says of a JPEG within a TIFF is only told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = ""
+        self._thread = threading.get_ident()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.thread == self._thread and "JPEGLib:" in (text := record.getMessage()):
+            self.heard = text.partition("JPEGLib:")[2]
+        return True
+
+
+@contextmanager
+def jpeg_damage_is_an_error(where: str) -> Iterator[None]:
+    """Refuse what was read inside when libjpeg warned of damage; it fills what is missing with grey.
+
+    GDAL has a setting for this, but only for JPEG files. An application that silences the `rasterio` loggers turns this off.
+
+    Raises:
+        ImageError: libjpeg warned.
+    """
+    damage, logger = _JpegDamage(), logging.getLogger("rasterio._err")
+    logger.addFilter(damage)
+    try:
+        yield
+    finally:
+        logger.removeFilter(damage)
+    if damage.heard:
+        raise ImageError(f"a JPEG within it is damaged ({damage.heard})", where=where, remedy="fetch or export it again")
 
 
 @contextmanager

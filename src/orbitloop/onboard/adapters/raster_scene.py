@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from orbitloop.algorithms.tiling import PAD_VALUE
 from orbitloop.errors import ImageError
-from orbitloop.onboard.adapters.raster_fence import fence, open_dataset
+from orbitloop.onboard.adapters.raster_fence import fence, jpeg_damage_is_an_error, open_dataset
 from orbitloop.onboard.adapters.raster_place import capture_time_s, mapping_of
 from orbitloop.onboard.scene_values import Scale, check_stretch, choose_bands, stretch_limits
 from orbitloop.onboard.scenes import CHUNK_PX, Chunk, ChunkPlan, SceneLimits, plan_chunks
@@ -302,7 +302,7 @@ class RasterSource:
         """Return raw values (bands, height, width), and where they mean something (None: everywhere)."""
         layout = self._layout
         place = f"{self._where}, rows {y_px}..{y_px + height}, columns {x_px}..{x_px + width}"
-        with fence(place, "read the scene"):
+        with fence(place, "read the scene"), jpeg_damage_is_an_error(place):
             from rasterio.windows import Window
 
             window = Window(x_px, y_px, width, height)
