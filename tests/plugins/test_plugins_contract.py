@@ -13,6 +13,7 @@ from orbitloop.plugins.checks import Check, yield_checks
 from orbitloop.plugins.registry import default_registry
 from orbitloop.records.label import Boxes
 from orbitloop.records.sample import Mining
+from orbitloop.records.screening import KEPT, Screening
 
 CASES = [
     pytest.param(check, id=f"{kind}-{name}-{check.name}")
@@ -88,6 +89,38 @@ class OutsideLabeller:
         return Boxes(np.array([[0, 0, 900, 9]], np.float32), np.zeros(1, np.int32))
 
 
+class ByTheMean:
+    """A screen that looks at the mean alone, remembers for ever, and judges a batch otherwise."""
+
+    summary = "x"
+
+    def __init__(self) -> None:
+        self.seen: set[bytes] = set()
+
+    def judge(self, tile: Any, valid_share: float) -> Screening:
+        if tile.std() < 20 or tile.tobytes() in self.seen:
+            return Screening(False, "dull")
+        self.seen.add(tile.tobytes())
+        return KEPT
+
+    def judge_many(self, tiles: Any, valid_shares: Any) -> list[Screening]:
+        return [KEPT] * len(tiles)
+
+    def reset(self) -> None:
+        pass
+
+
+class OddReason(ByTheMean):
+    def judge(self, tile: Any, valid_share: float) -> Screening:
+        return Screening(False, "tile no. 3 is of no use")
+
+
+class RaisesOnSmall(ByTheMean):
+    def judge(self, tile: Any, valid_share: float) -> Screening:
+        tile.reshape(-1, 32, 3)
+        return KEPT
+
+
 class NoSummary:
     summary = ""
 
@@ -98,6 +131,11 @@ class NoSummary:
 @pytest.mark.parametrize(
     ("kind", "instance", "broken"),
     [
+        ("screen", OddReason(), "screen_gives_a_verdict"),
+        ("screen", RaisesOnSmall(), "screen_takes_edge_cases"),
+        ("screen", ByTheMean(), "screen_keeps_what_stands_out"),
+        ("screen", ByTheMean(), "screen_forgets"),
+        ("screen", ByTheMean(), "screen_batches"),
         ("miner", OddScore(), "miner_gives_a_score"),
         ("miner", RaisesOnEmpty(), "miner_takes_edge_cases"),
         ("miner", Moody(), "miner_is_pure"),

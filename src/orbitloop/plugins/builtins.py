@@ -5,12 +5,16 @@ A labeller is composed by the ground from a data set or a teacher model, and so 
 
 from __future__ import annotations
 
-from orbitloop.plugins.kinds import DeltaCodec, Labeller, Miner, Selector
+from orbitloop.plugins.kinds import DeltaCodec, Labeller, Miner, Screen, Selector
 
-KINDS: dict[str, type] = {"miner": Miner, "selector": Selector, "codec": DeltaCodec, "labeller": Labeller}
+KINDS: dict[str, type] = {"screen": Screen, "miner": Miner, "selector": Selector, "codec": DeltaCodec, "labeller": Labeller}
 """The Protocol of each kind. Third parties register under the entry-point group `orbitloop.<kind>`."""
 
 BUILTINS: dict[str, dict[str, str]] = {
+    "screen": {
+        "cheap": "orbitloop.algorithms.screening:Cheap",
+        "none": "orbitloop.algorithms.screening:KeepAll",
+    },
     "miner": {
         "always": "orbitloop.algorithms.mining.baselines:Always",
         "cross-entropy": "orbitloop.algorithms.mining.sedna:CrossEntropy",

@@ -24,6 +24,7 @@ from orbitloop.plugins.builtins import KINDS
 from orbitloop.records.label import Boxes
 from orbitloop.records.prediction import Detections, Prediction
 from orbitloop.records.sample import Candidate, Mining
+from orbitloop.records.screening import Screening
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,13 @@ def yield_checks(kind: str, instance: Any) -> Iterator[Check]:
         PluginError: the kind is unknown.
     """
     suites: dict[str, tuple[Callable[[Any], None], ...]] = {
+        "screen": (
+            screen_gives_a_verdict,
+            screen_takes_edge_cases,
+            screen_keeps_what_stands_out,
+            screen_forgets,
+            screen_batches,
+        ),
         "miner": (miner_gives_a_score, miner_takes_edge_cases, miner_is_pure),
         "selector": (selector_keeps_to_budgets, selector_takes_edge_cases, selector_skips_what_is_too_large, selector_is_pure),
         "codec": (codec_keeps_shape_and_bits, codec_comes_near, codec_refuses_damage),
@@ -58,6 +66,77 @@ def fulfils_protocol(kind: str, instance: Any) -> None:
     _must(isinstance(instance, KINDS[kind]), instance, f"it lacks methods of {KINDS[kind].__name__}")
     summary = getattr(instance, "summary", "")
     _must(isinstance(summary, str) and 0 < len(summary) <= 200 and "\n" not in summary, instance, "summary is not one sentence")
+
+
+def sample_tiles() -> list[npt.NDArray[np.uint8]]:
+    """Return tiles of 64 px as screens meet them: black, white, one colour, noise, a slope of light, busy, one twice."""
+    rng = np.random.default_rng(13)
+    flat = [np.full((64, 64, 3), value, np.uint8) for value in (0, 255, (20, 60, 90))]
+    slope = np.broadcast_to(np.linspace(60, 120, 64).astype(np.uint8)[None, :, None], (64, 64, 3)).copy()
+    noise = rng.integers(100, 108, (64, 64, 3), np.uint8)
+    busy = [rng.integers(0, 256, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(4)]
+    return [*flat, slope, noise, *busy, busy[1].copy()]
+
+
+def _judge(screen: Any, tile: npt.NDArray[np.uint8], valid_share: float = 1.0) -> Screening:
+    verdict = _call(screen, screen.judge, tile, valid_share)
+    _must(isinstance(verdict, Screening), screen, f"{type(verdict).__name__} is no Screening")
+    return verdict  # type: ignore[no-any-return]
+
+
+def screen_gives_a_verdict(screen: Any) -> None:
+    """Its verdict is a Screening whose reason is a short word that a counter can be named by; the tile is left as it was."""
+    for tile in sample_tiles():
+        before = tile.copy()
+        tile.flags.writeable = False
+        reason = _judge(screen, tile).reason
+        short = not reason or (len(reason) <= 20 and reason.replace("-", "").isascii() and reason.replace("-", "").isalpha())
+        _must(short, screen, f"reason {reason!r} is no short word")
+        _must(np.array_equal(before, tile), screen, "it changes its input")
+
+
+def screen_takes_edge_cases(screen: Any) -> None:
+    """It raises on no tile: of one pixel, of odd sides, without a valid pixel, not contiguous in memory, after another size."""
+    rng = np.random.default_rng(17)
+    for side in (1, 2, 3, 5, 7, 33, 64, 416):
+        tile = rng.integers(0, 256, (side, side, 3), np.uint8)
+        for valid_share in (0.0, 1e-9, 0.5, 1.0):
+            _judge(screen, tile, valid_share)
+            _judge(screen, tile[::-1, ::-1], valid_share)
+
+
+def screen_keeps_what_stands_out(screen: Any) -> None:
+    """A tile of water with one small bright or dark spot, and one full of edges, is kept: it may hold an object."""
+    for level, spot in ((20, 120), (120, 20), (90, 200)):
+        for x, y in ((30, 30), (0, 0), (57, 41)):
+            tile = np.full((64, 64, 3), level, np.uint8)
+            tile[y : y + 6, x : x + 6] = spot
+            screen.reset()
+            _must(_judge(screen, tile).keep, screen, f"it drops a tile with a spot of {abs(spot - level)} levels")
+    busy = np.random.default_rng(19).integers(0, 256, (16, 16, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    screen.reset()
+    _must(_judge(screen, busy).keep, screen, "it drops a tile that is full of edges")
+
+
+def screen_forgets(screen: Any) -> None:
+    """What it says follows from the tiles since the last reset alone, in their order."""
+    tiles = sample_tiles()
+    screen.reset()
+    first = [_judge(screen, tile) for tile in tiles]
+    screen.reset()
+    _must(first == [_judge(screen, tile) for tile in tiles], screen, "it says something else after a reset")
+
+
+def screen_batches(screen: Any) -> None:
+    """A batch gets what its tiles would get one after the other; an empty one gets nothing."""
+    tiles = sample_tiles()
+    shares = np.linspace(1.0, 0.2, len(tiles))
+    screen.reset()
+    single = [_judge(screen, tile, float(share)) for tile, share in zip(tiles, shares, strict=True)]
+    screen.reset()
+    batch = _call(screen, screen.judge_many, np.stack(tiles), shares)
+    _must(list(batch) == single, screen, "a batch is judged otherwise than its tiles")
+    _must(list(_call(screen, screen.judge_many, np.stack(tiles)[:0], shares[:0])) == [], screen, "no tiles get verdicts")
 
 
 def sample_predictions() -> list[Prediction]:
