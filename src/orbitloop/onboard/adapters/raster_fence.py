@@ -10,8 +10,9 @@ the options below and turns whatever comes out into `ImageError`. It leaves the 
 - No network: the drivers that could are not asked, no path leads to `/vsicurl`, and that layer may fetch no extension in use.
 - 32 MB of block cache, one thread. Warnings of libjpeg (cut short, damaged) are errors: GDAL would fill the rest with grey.
 
-GDAL's settings are per thread and are taken back at the end of each call; the block cache is one for the process. Messages go
-to the `rasterio` loggers, which are silent unless an application asks for them.
+GDAL's settings are made for a call and taken back at its end: a thread's own for itself, the main thread's for the process
+(that is how rasterio sets them). The block cache is one for the process. Messages go to the `rasterio` loggers, which are
+silent unless an application asks for them.
 """
 
 from __future__ import annotations
