@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from typing import Any
@@ -11,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbitloop.onboard.geojson import feature_collection
+from orbitloop.onboard.geojson import (
+    FeatureWriter,
+    Origin,
+    feature_collection,
+    features,
+    footprint,
+    foreign_members,
+    wgs84_geometry,
+)
 from orbitloop.records.prediction import Detections
 from orbitloop.records.scene import GeoTransform
 
@@ -115,3 +124,51 @@ def test_any_box_is_valid_and_keeps_its_area(
     total, expected = sum(area(r) for r in found), (x1 - x0) * (y1 - y0) * step * step
     perimeter = 2 * step * (x1 - x0 + y1 - y0)
     assert total == pytest.approx(expected, abs=2e-7 * perimeter + 1e-13)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+@pytest.mark.parametrize("geo", [None, GeoTransform(179.999, 1.0, 1e-5, 0, 0, -1e-5)], ids=["pixels", "placed"])
+def test_piece_by_piece_is_the_same_collection(count: int, geo: GeoTransform | None) -> None:
+    rng = np.random.default_rng(count)
+    corner = rng.uniform(0, 300, (count, 2))
+    boxes = np.concatenate([corner, corner + 20], axis=1).astype(np.float32)
+    found = Detections(boxes, rng.uniform(0, 1, count).astype(np.float32), rng.integers(0, 3, count).astype(np.int32))
+    origin = Origin(("a", "b"), "s", 5.0, "sha256:ab", geo)
+    stream = io.StringIO()
+    writer = FeatureWriter(stream, foreign_members(placed=geo is not None))
+    for part in (slice(0, 2), slice(2, 2), slice(2, None)):
+        writer.write(features(Detections(found.boxes_xyxy_px[part], found.scores[part], found.classes[part]), origin))
+    writer.close()
+    whole = feature_collection(found, classes=("a", "b"), scene_id="s", captured_at_s=5.0, model_digest="sha256:ab", geo=geo)
+    assert json.loads(stream.getvalue()) == whole
+    assert len(stream.getvalue().splitlines()) == count + 2 + (count == 0)
+
+
+@given(st.integers(-64_000, 64_000), st.integers(-75, 75), st.lists(st.integers(-3, 3), min_size=4, max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_the_turn_in_which_a_longitude_comes_does_not_matter(lon_64: int, lat: int, turns: list[int]) -> None:
+    lon = lon_64 / 64  # whole turns are added to it without rounding
+    ring = [(lon, lat), (lon + 2, lat), (lon + 2, lat - 1), (lon, lat - 1)]
+    plain = wgs84_geometry(ring)
+    turned = wgs84_geometry([(x + 360 * k, y) for (x, y), k in zip(ring, turns, strict=True)])
+    assert plain == turned
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_ring_around_a_pole_becomes_the_cap(side: int) -> None:
+    ring = [(10.0, side * 89.0), (100.0, side * 89.5), (-170.0, side * 89.2), (-80.0, side * 88.7)]
+    for corners in (ring, ring[::-1], ring[2:] + ring[:2]):
+        geometry = wgs84_geometry(corners)
+        (found,) = rings(geometry)
+        assert area(found) > 0
+        assert {abs(p[1]) for p in found} == {88.7, 90.0}
+        assert {p[0] for p in found} == {-180.0, 180.0}
+
+
+def test_a_footprint_and_its_bounding_box() -> None:
+    geometry, bbox = footprint(north_up(10, 50, 1e-3), 1000, 500)
+    assert geometry["type"] == "Polygon"
+    assert bbox == pytest.approx([10, 49.5, 11, 50])
+    geometry, bbox = footprint(north_up(179.5, 50, 1e-3), 1000, 500)
+    assert geometry["type"] == "MultiPolygon"
+    assert bbox == pytest.approx([179.5, 49.5, -179.5, 50])

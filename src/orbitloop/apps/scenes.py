@@ -1,0 +1,256 @@
+"""From a scene file to a file of detections: model, reader, pipeline and writer put together, one scene at a time.
+
+Role: what `orbitloop detect` does with each scene, and what others may call. Nothing of a scene is held whole: pixels come in
+chunks, detections leave as they become final. A result is written under a spare name and renamed, so that a scene which fails,
+or a run that is stopped, leaves no half file. It leaves the command line to `cli.detect`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from orbitloop.apps.models import OpenModel
+from orbitloop.errors import StateError
+from orbitloop.onboard.adapters.scene_files import open_scene
+from orbitloop.onboard.budget import Ledger
+from orbitloop.onboard.geojson import FeatureWriter, Origin, features, foreign_members
+from orbitloop.onboard.pipeline import SceneRun, TileCounts, best_first, detect_source
+from orbitloop.onboard.scenes import SceneLimits, SceneSource
+from orbitloop.plugins.kinds import Screen
+from orbitloop.records.prediction import Detections
+from orbitloop.records.scene import GeoMapping
+
+Progress = Callable[[int, int], None]
+_SPOOL_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneOptions:
+    """How scenes are read and looked at.
+
+    `bands` and `stretch` are as `open_scene` has them. `geo` says where a scene lies, instead of what its file says. `listed`
+    is how many detections, the best, a report holds in memory. The rest is as `detect_source` has it; `screen` is reset for
+    each scene, for each scene's detections stand for themselves.
+    """
+
+    bands: tuple[int, ...] | None = None
+    stretch: tuple[float, float] | None = None
+    geo: GeoMapping | None = None
+    limits: SceneLimits = field(default_factory=SceneLimits)
+    least_score: float | None = None
+    batch: int = 8
+    screen: Screen | None = None
+    ledger: Ledger | None = None
+    listed: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneReport:
+    """What was found in one scene.
+
+    `best` are the best of `found` detections, in scene pixels. `wall_s` and `cpu_s` count from opening the file to the last
+    detection written. `placed`: coordinates are WGS84, else pixels. `out` and `stac` are the files that were written.
+    """
+
+    path: Path
+    width_px: int
+    height_px: int
+    placed: bool
+    captured_at_s: float
+    counts: TileCounts
+    found: int
+    best: Detections
+    wall_s: float
+    cpu_s: float
+    out: Path | None = None
+    stac: Path | None = None
+
+
+def detect_file(
+    model: OpenModel,
+    path: Path,
+    options: SceneOptions,
+    *,
+    out: Path | None = None,
+    stac: Path | None = None,
+    lines: IO[str] | None = None,
+    progress: Progress | None = None,
+) -> SceneReport:
+    """Detect in one scene file.
+
+    Args:
+        model: the opened model.
+        path: the scene.
+        options: how.
+        out: the GeoJSON file to write.
+        stac: the STAC item to write beside it.
+        lines: gets each Feature as one line of JSON; what it has got of a scene that fails is the caller's to drop.
+        progress: told how many of how many tiles are done.
+
+    Raises:
+        ImageError: the scene cannot be read, or not to its end.
+        ModelError: the network fails.
+        StateError: a result cannot be written.
+    """
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+    if options.screen is not None:
+        options.screen.reset()
+    with _open(path, options) as source:
+        origin = _origin(model, source, path, options.geo)
+        run = detect_source(
+            model.engine,
+            source,
+            batch=options.batch,
+            least_score=options.least_score,
+            screen=options.screen,
+            ledger=options.ledger,
+            cpu_clock=time.process_time,
+            progress=progress,
+        )
+        best = _Best(options.listed)
+        _stream(run, origin, out, lines, best)
+        report = SceneReport(
+            path,
+            source.width_px,
+            source.height_px,
+            origin.geo is not None,
+            origin.captured_at_s,
+            run.counts,
+            best.found,
+            best.take(),
+            time.perf_counter() - began_s,
+            time.process_time() - began_cpu_s,
+            out,
+            stac,
+        )
+        if stac is not None:
+            _write_item(model, source, origin, report)
+    return report
+
+
+def _open(path: Path, options: SceneOptions) -> SceneSource:
+    return open_scene(path, scene_id=path.name, bands=options.bands, stretch=options.stretch, limits=options.limits)
+
+
+def _origin(model: OpenModel, source: SceneSource, path: Path, geo: GeoMapping | None) -> Origin:
+    """Say what the scene's detections share. Where no tag tells when it was taken, the file's own date stands for it."""
+    taken_at_s = source.captured_at_s
+    if taken_at_s is None:
+        taken_at_s = path.stat().st_mtime
+    return Origin(model.engine.metadata.classes, path.name, taken_at_s, model.digest, geo or source.geo)
+
+
+def _stream(run: SceneRun, origin: Origin, out: Path | None, lines: IO[str] | None, best: _Best) -> None:
+    """Hand the detections on as they become final."""
+    with contextlib.ExitStack() as files:
+        writer = None
+        if out is not None:
+            writer = FeatureWriter(files.enter_context(whole_file(out)), foreign_members(placed=origin.geo is not None))
+        for part in run:
+            best.add(part)
+            for feature in features(part, origin) if writer is not None or lines is not None else ():
+                if writer is not None:
+                    writer.write([feature])
+                if lines is not None:
+                    lines.write(json.dumps(feature, ensure_ascii=False, allow_nan=False) + "\n")
+        if writer is not None:
+            writer.close()
+
+
+def _write_item(model: OpenModel, source: SceneSource, origin: Origin, report: SceneReport) -> None:
+    from orbitloop.apps.stac import scene_item  # pystac is loaded only when it is asked for
+
+    if report.stac is not None:
+        item = scene_item(report, origin, source, model.engine.metadata.name)
+        with whole_file(report.stac) as stream:
+            stream.write(json.dumps(item, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+class _Best:
+    """Keeps the best so many detections of what it is shown, in memory that does not grow."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._held = most, 0
+        self.found = 0
+        self._parts: list[Detections] = [Detections.empty()]
+
+    def add(self, part: Detections) -> None:
+        self._parts.append(part)
+        self.found += len(part)
+        self._held += len(part)
+        if self._held > 4 * self._most:
+            self._parts, self._held = [self.take()], self._most
+
+    def take(self) -> Detections:
+        """Return them, best first."""
+        whole, best = best_first(self._parts), slice(0, self._most)
+        return Detections(whole.boxes_xyxy_px[best], whole.scores[best], whole.classes[best])
+
+
+@contextlib.contextmanager
+def whole_file(target: Path) -> Iterator[IO[str]]:
+    """Give a text stream that becomes `target` when all went well, and nothing when not.
+
+    Raises:
+        StateError: it cannot be written.
+    """
+    spare = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with spare.open("w", encoding="utf-8") as stream:
+            yield stream
+        spare.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            spare.unlink(missing_ok=True)
+        raise StateError(
+            f"results cannot be written ({error.strerror or error})",
+            where=str(target),
+            remedy="free space, or name another --out",
+        ) from error
+    except BaseException:
+        spare.unlink(missing_ok=True)
+        raise
+
+
+def spool() -> IO[str]:
+    """Return a text stream to and fro, in memory while it is small."""
+    return tempfile.SpooledTemporaryFile(_SPOOL_BYTES, "w+", encoding="utf-8")
+
+
+def to_json(report: SceneReport, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return a report as JSON; the detections are listed where no file has them."""
+    value: dict[str, Any] = {
+        "scene": str(report.path),
+        "width_px": report.width_px,
+        "height_px": report.height_px,
+        "coordinates": "wgs84" if report.placed else "pixel",
+        "found": report.found,
+        "tiles": report.counts.to_json(),
+        "cut_short": report.counts.cut_short,
+        "wall_s": round(report.wall_s, 3),
+        "cpu_s": round(report.cpu_s, 3),
+    }
+    if report.out is not None:
+        value["out"] = str(report.out)
+    else:
+        value["detections"] = rows(report.best, classes)
+    if report.stac is not None:
+        value["stac"] = str(report.stac)
+    return value
+
+
+def rows(found: Detections, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return detections as rows for people and JSON."""
+    return [
+        {"class": classes[int(c)], "score": round(float(s), 4), "box_xyxy_px": [round(float(v), 2) for v in box]}
+        for box, s, c in zip(found.boxes_xyxy_px, found.scores, found.classes, strict=True)
+    ]

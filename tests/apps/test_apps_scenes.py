@@ -1,0 +1,249 @@
+"""From a file to a file: GeoJSON and STAC as they are written, and what failures and interruptions leave behind."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pystac
+import pytest
+
+from orbitloop.apps.models import OpenModel
+from orbitloop.apps.scenes import SceneOptions, detect_file, to_json, whole_file
+from orbitloop.errors import ImageError, ModelError, StateError
+from orbitloop.onboard.budget import Budget, Ledger
+from orbitloop.onboard.pipeline import detect_scene
+from orbitloop.plugins.builtins import BUILTINS
+from orbitloop.plugins.registry import Registry
+from orbitloop.records.model import ModelMetadata, Preprocessing
+from orbitloop.records.pixels import encode_image
+from orbitloop.records.prediction import Detections, Prediction
+from orbitloop.records.scene import GeoTransform
+
+
+class Squares:
+    """Finds squares by their green, scored by their red in percent: at most 250 of them in a tile."""
+
+    def __init__(self) -> None:
+        self.metadata = ModelMetadata("squares", ("square",), 1.0, (8,), (((4.0, 4.0),),), Preprocessing(64, 24))
+        self.tiles = 0
+
+    def infer(self, tiles: npt.NDArray[np.uint8]) -> list[Prediction]:
+        self.tiles += len(tiles)
+        return [self._look(tile) for tile in tiles]
+
+    def _look(self, tile: npt.NDArray[np.uint8]) -> Prediction:
+        boxes, scores = [], []
+        for mark in np.unique(tile[..., 1]).tolist():
+            if mark in (0, 114):
+                continue
+            rows, columns = np.nonzero(tile[..., 1] == mark)
+            boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+            scores.append(int(tile[rows[0], columns[0], 0]) / 100)
+        table = np.array(boxes, np.float32).reshape(-1, 4)
+        found = Detections(table, np.array(scores, np.float32), np.zeros(len(boxes), np.int32))
+        return Prediction(found, np.ones(1, np.float32))
+
+
+def picture(width: int, height: int, n: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    rng = np.random.default_rng(seed)
+    pixels = np.zeros((height, width, 3), np.uint8)
+    columns = width // 30
+    for cell in rng.permutation(columns * (height // 30))[:n].tolist():
+        row, column = divmod(cell, columns)
+        x, y = 30 * column + 5, 30 * row + 5
+        pixels[y : y + 15, x : x + 12] = (int(rng.integers(30, 99)), 1 + column % 7 + 7 * (row % 7), 0)
+    return pixels
+
+
+@pytest.fixture
+def model() -> OpenModel:
+    return OpenModel(b"", {}, "sha256:ab", Squares())
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    file = tmp_path / "field.png"
+    file.write_bytes(encode_image(picture(300, 200, 30), format="png"))
+    return file
+
+
+def read(path: Path) -> dict[str, Any]:
+    value = json.loads(path.read_text(encoding="utf-8"))
+    assert isinstance(value, dict)
+    return value
+
+
+def corners(collection: dict[str, Any]) -> list[list[float]]:
+    """Return boxes x0, y0, x1, y1 of a collection in pixels, sorted."""
+    rings = [np.array(f["geometry"]["coordinates"][0]) for f in collection["features"]]
+    return sorted([*ring.min(axis=0).tolist(), *ring.max(axis=0).tolist()] for ring in rings)
+
+
+def test_a_scene_becomes_a_file(model: OpenModel, scene: Path, tmp_path: Path) -> None:
+    lines = io.StringIO()
+    report = detect_file(model, scene, SceneOptions(), out=tmp_path / "new" / "field.geojson", lines=lines)
+    collection = read(tmp_path / "new" / "field.geojson")
+    assert collection["type"] == "FeatureCollection"
+    assert collection["orbitloop:coordinates"] == "pixel"
+    expected = detect_scene(Squares(), picture(300, 200, 30)).detections
+    assert corners(collection) == sorted(expected.boxes_xyxy_px.tolist())
+    assert [json.loads(line) for line in lines.getvalue().splitlines()] == collection["features"]
+    assert (report.found, len(report.best), report.width_px, report.height_px) == (30, 30, 300, 200)
+    assert (np.diff(report.best.scores) <= 0).all()
+    assert [f.name for f in (tmp_path / "new").iterdir()] == ["field.geojson"]
+    shown = to_json(report, ("square",))
+    assert shown["out"] == str(tmp_path / "new" / "field.geojson")
+    assert "detections" not in shown
+    assert shown["tiles"] == {"tiles": 35, "seen": 35, "dropped": {}, "refused": 0}
+
+
+def test_without_a_file_the_best_are_listed(model: OpenModel, scene: Path) -> None:
+    report = detect_file(model, scene, SceneOptions(listed=4))
+    assert (report.found, len(report.best)) == (30, 4)
+    everything = detect_scene(Squares(), picture(300, 200, 30)).detections
+    assert report.best.scores.tolist() == everything.scores[:4].tolist()
+    assert len(to_json(report, ("square",))["detections"]) == 4
+
+
+def test_nothing_found_is_a_collection_too(model: OpenModel, scene: Path, tmp_path: Path) -> None:
+    detect_file(model, scene, SceneOptions(least_score=1.0), out=tmp_path / "x.geojson")
+    assert read(tmp_path / "x.geojson") == {"type": "FeatureCollection", "orbitloop:coordinates": "pixel", "features": []}
+
+
+class Failing(Squares):
+    """Fails at the thirteenth tile."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def infer(self, tiles: npt.NDArray[np.uint8]) -> list[Prediction]:
+        if self.tiles > 12:
+            raise self.error
+        return super().infer(tiles)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), ModelError("broken"), ImageError("torn")], ids=lambda e: type(e).__name__
+)
+def test_what_fails_or_is_stopped_leaves_the_earlier_file_and_nothing_else(
+    scene: Path, tmp_path: Path, error: BaseException
+) -> None:
+    out = tmp_path / "out" / "field.geojson"
+    out.parent.mkdir()
+    out.write_text("earlier")
+    with pytest.raises(type(error)):
+        detect_file(
+            OpenModel(b"", {}, "d", Failing(error)), scene, SceneOptions(), out=out, stac=out.with_name("field.stac.json")
+        )
+    assert [file.name for file in out.parent.iterdir()] == ["field.geojson"]
+    assert out.read_text() == "earlier"
+
+
+def test_a_place_that_cannot_be_written_is_told(model: OpenModel, scene: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match="cannot be written"):
+        detect_file(model, scene, SceneOptions(), out=tmp_path / "file" / "x.geojson")
+
+
+def test_a_whole_file_or_none(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    with whole_file(target) as stream:
+        stream.write("é")
+        assert not target.exists()
+    assert target.read_text(encoding="utf-8") == "é"
+    with pytest.raises(ZeroDivisionError), whole_file(target) as stream:
+        stream.write(f"half of {1 / 0}")
+    assert target.read_text(encoding="utf-8") == "é"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_budget_holds_over_scenes_and_each_says_what_was_not_seen(model: OpenModel, scene: Path) -> None:
+    options = SceneOptions(ledger=Ledger(Budget(tiles=40)))
+    first, second = (detect_file(model, scene, options) for _ in range(2))
+    assert (first.counts.seen, first.counts.cut_short) == (35, False)
+    assert (second.counts.seen, second.counts.refused, second.counts.cut_short) == (5, 30, True)
+
+
+def test_the_screen_is_reset_for_each_scene(model: OpenModel, scene: Path) -> None:
+    registry = Registry()
+    registry.add("screen", "cheap", BUILTINS["screen"]["cheap"], origin="orbitloop")
+    options = SceneOptions(screen=registry.create("screen", "cheap"))
+    first, second = (detect_file(model, scene, options) for _ in range(2))
+    assert first.counts == second.counts
+    assert first.counts.dropped
+
+
+# -- on Earth ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["utm", "degrees", "antimeridian", "polar"])
+def placed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+    rasterio = pytest.importorskip("rasterio", reason="the extra geo is not installed")
+    crs, origin, step = {
+        "utm": ("EPSG:32632", (600_000.0, 5_300_000.0), 10.0),
+        "degrees": ("EPSG:4326", (10.0, 48.0), 1e-4),
+        "antimeridian": ("EPSG:32701", (170_000.0, 8_100_000.0), 100.0),
+        "polar": ("EPSG:3413", (-1500.0, 1000.0), 10.0),
+    }[request.param]
+    file = tmp_path / "scene.tif"
+    affine = rasterio.Affine(step, 0, origin[0], 0, -step, origin[1])
+    values = picture(300, 200, 30).transpose(2, 0, 1)
+    with rasterio.open(file, "w", "GTiff", 300, 200, 3, dtype="uint8", crs=crs, transform=affine, photometric="rgb") as raster:
+        raster.write(values)
+        raster.update_tags(TIFFTAG_DATETIME="2024:05:06 07:08:09")
+    return request.param, file
+
+
+def test_an_item_tells_where_and_when_and_by_which_model(model: OpenModel, placed: tuple[str, Path], tmp_path: Path) -> None:
+    kind, scene = placed
+    report = detect_file(
+        model, scene, SceneOptions(), out=tmp_path / "o" / "scene.geojson", stac=tmp_path / "o" / "scene.stac.json"
+    )
+    assert report.placed
+    value = read(tmp_path / "o" / "scene.stac.json")
+    item = pystac.Item.from_dict(value)
+    assert (value["stac_version"], item.id) == ("1.1.0", "scene")
+    assert item.datetime is not None
+    assert item.datetime.isoformat() == "2024-05-06T07:08:09+00:00"
+    assert value["properties"]["orbitloop:model_digest"] == "sha256:ab"
+    assert value["properties"]["orbitloop:detections"] == report.found == 30
+    assert value["properties"]["orbitloop:tiles"]["seen"] == 35
+    assert value["properties"]["proj:shape"] == [200, 300]
+    assert value["properties"]["proj:code"].startswith("EPSG:")
+    assert len(value["properties"]["proj:transform"]) == 6
+    assert {key: asset.href for key, asset in item.assets.items()} == {"scene": "../scene.tif", "detections": "scene.geojson"}
+    assert not [link for link in value["links"] if link["rel"] == "self"]
+    west, south, east, north = value["bbox"]
+    assert south < north
+    assert (west > east) == (kind == "antimeridian")
+    assert value["geometry"]["type"] == ("MultiPolygon" if kind == "antimeridian" else "Polygon")
+    if kind == "polar":
+        assert (west, east, north) == (-180, 180, 90)
+    for feature in read(tmp_path / "o" / "scene.geojson")["features"]:
+        parts = feature["geometry"]["coordinates"]
+        for ring in parts if feature["geometry"]["type"] == "Polygon" else [part[0] for part in parts]:
+            for lon, lat in ring:
+                assert south - 1e-6 <= lat <= north + 1e-6
+                inside = (lon >= west - 1e-6 or lon <= east + 1e-6) if west > east else west - 1e-6 <= lon <= east + 1e-6
+                assert inside
+
+
+def test_an_item_without_a_place_has_no_geometry(model: OpenModel, scene: Path, tmp_path: Path) -> None:
+    detect_file(model, scene, SceneOptions(), stac=tmp_path / "field.stac.json")
+    value = read(tmp_path / "field.stac.json")
+    assert value["geometry"] is None
+    assert "bbox" not in value or value["bbox"] is None
+    assert value["properties"]["orbitloop:captured_at_from"] == "file"
+    assert set(pystac.Item.from_dict(value).assets) == {"scene"}
+
+
+def test_what_the_caller_says_of_the_place_counts(model: OpenModel, placed: tuple[str, Path], tmp_path: Path) -> None:
+    options = SceneOptions(geo=GeoTransform(1.0, 2.0, 1e-5, 0, 0, -1e-5))
+    detect_file(model, placed[1], options, stac=tmp_path / "s.stac.json")
+    assert read(tmp_path / "s.stac.json")["bbox"] == pytest.approx([1.0, 1.998, 1.003, 2.0])
