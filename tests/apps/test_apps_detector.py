@@ -373,3 +373,16 @@ def test_answers_of_a_batch_are_those_of_single_tiles(models, tmp_path):
     for i in range(24):
         own, said = engine.infer(tiles[i : i + 1])[0].detections, answers[i + 1].detections[0]
         np.testing.assert_allclose(said.scores, own.scores, atol=1e-5)
+
+
+def test_a_log_that_nobody_reads_stops_nothing(models, tmp_path):
+    """The pipe fills up; the service goes on, and the first line that fits again says how many were lost."""
+    with Running(tmp_path / "s", models / "one", "--models", models) as running, running.client() as client:
+        for turn in range(400):
+            with pytest.raises(StateError):
+                client.swap(f"none-{turn}-" + "x" * 1000)
+        client.detect(noise(1))
+        client.stop()
+        code, log, _ = running.end()
+    assert code == 0
+    assert 10 < len(log) < 400

@@ -14,7 +14,6 @@ an object. It ends with 0 after `stop` or SIGTERM, 130 after SIGINT, else with t
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitloop.apps.detector_files import inside, load_folder, self_check
-from orbitloop.apps.detector_process import loading, notify_systemd, process_state, settle, tame_memory
+from orbitloop.apps.detector_process import Log, loading, notify_systemd, process_state, settle, tame_memory
 from orbitloop.apps.detector_scenes import scene_looker
 from orbitloop.errors import BusyError, ModelError, OrbitloopError
 from orbitloop.onboard.adapters.unix_socket import SocketLimits, UnixServer
@@ -244,7 +243,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a detector in this process; return the exit code."""
     options = parser().parse_args(arguments)
-    say = partial(_say_json if options.json else _say_plain)
+    say = Log(options.json)
     tame_memory()
     interrupted = threading.Event()
     try:
@@ -271,24 +270,6 @@ def _on_signal(detector: Detector, interrupted: threading.Event, number: int, _f
     if number == signal.SIGINT:
         interrupted.set()
     detector.request_stop()
-
-
-def _say_json(event: str, **fields: object) -> None:
-    _write(json.dumps({"event": event, "at_s": round(time.time(), 3), **fields}, ensure_ascii=True))
-
-
-def _say_plain(event: str, **fields: object) -> None:
-    _write(
-        " ".join([event, *(f"{name}={value}" for name, value in fields.items())]).encode("ascii", "backslashreplace").decode()
-    )
-
-
-def _write(line: str) -> None:
-    """Write a line of the log; a full disk or a reader that has gone does not stop the service."""
-    try:
-        print(line.replace("\n", " "), flush=True)
-    except (OSError, ValueError):
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  (for the rest of the process)
 
 
 def _count(text: str) -> int:

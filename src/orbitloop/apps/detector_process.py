@@ -1,4 +1,4 @@
-"""What the resident detector asks of its operating system: memory given back, CPUs, priority, readiness, its own figures.
+"""What the resident detector asks of its operating system: memory given back, CPUs, priority, a log, readiness, its figures.
 
 Role: the few calls of Linux and glibc, each harmless where it does not exist. It leaves everything else to `apps.detector`.
 """
@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
+import select
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +99,40 @@ def process_state() -> dict[str, Any]:
         "cpu_s": round(times.user + times.system, 3),
         "pid": os.getpid(),
     }
+
+
+class Log:
+    """One line an event, to standard output; never waits and never fails.
+
+    A reader that has gone, a full disk or a full pipe costs lines, not service: what is lost is counted, and told in the `lost`
+    of the next line that can be written.
+    """
+
+    def __init__(self, as_json: bool, descriptor: int = 1) -> None:
+        self._as_json, self._descriptor = as_json, descriptor
+        self._lock = threading.Lock()
+        self._lost = 0
+
+    def __call__(self, event: str, **fields: object) -> None:
+        with self._lock:
+            fields |= {"lost": self._lost} if self._lost else {}
+            if self._as_json:
+                line = json.dumps({"event": event, "at_s": round(time.time(), 3), **fields}, ensure_ascii=True, default=str)
+            else:
+                line = " ".join([event, *(f"{name}={value}" for name, value in fields.items())]).replace("\n", " ")
+            self._lost = 0 if self._write(line.encode("ascii", "backslashreplace") + b"\n") else self._lost + 1
+
+    def _write(self, line: bytes) -> bool:
+        """Write a line that fits into a pipe at once, when there is room for it."""
+        if len(line) > select.PIPE_BUF:
+            return False
+        poll = select.poll()
+        try:
+            poll.register(self._descriptor, select.POLLOUT)
+            ready = poll.poll(0)  # a pipe is ready when PIPE_BUF bytes fit, so the write below does not wait
+            return bool(ready) and ready[0][1] & select.POLLOUT != 0 and os.write(self._descriptor, line) == len(line)
+        except OSError:
+            return False
 
 
 def _libc() -> Any:
