@@ -64,6 +64,16 @@ def test_what_flies_loads_nothing_heavy_and_nothing_of_the_ground():
     assert {name for name in loaded if name.startswith(tuple(f"orbitloop.{p}" for p in GROUND_ONLY))} == set()
 
 
+def test_the_process_on_board_is_as_light():
+    """The detector is a composition root, and flies: of the whole project it loads only what flies, and itself."""
+    loaded = imported_by(["orbitloop.apps.detector", "orbitloop.apps.detector_client"])
+    assert {name for name in loaded if name.split(".")[0] in (*HEAVY, "PIL", "cryptography", "rasterio")} == set()
+    apps = {name for name in loaded if name.startswith("orbitloop.apps.")}
+    assert all(name.startswith("orbitloop.apps.detector") for name in apps)
+    ground = tuple(f"orbitloop.{package}" for package in GROUND_ONLY if package != "apps")
+    assert {name for name in loaded if name.startswith(ground)} == set()
+
+
 @pytest.mark.parametrize("package", FLIES)
 def test_each_package_that_flies_imports_by_itself(package):
     """Also first: a cycle shows only in the order of imports that trips over it."""
