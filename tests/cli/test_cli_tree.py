@@ -34,7 +34,8 @@ def invoke(*words: str | Path, **kwargs: Any) -> Any:
 
 def test_the_promised_commands_are_there() -> None:
     promised = {"run", "train", "detect", "evaluate", "passes", "report", "validate", "plugins", "doctor", "bench"}
-    assert set(NAMES) == promised | {"update inspect"}
+    onboard = {f"onboard {name}" for name in ("serve", "detect", "status", "swap", "budget", "stop")}
+    assert set(NAMES) == promised | onboard | {"update inspect"}
 
 
 @pytest.mark.parametrize(("words", "command"), TREE, ids=NAMES)

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import orbitloop
-from orbitloop.cli import catalogue, check, detect, doctor, mission, model, update
+from orbitloop.cli import catalogue, check, detect, doctor, mission, model, onboard, update
 from orbitloop.cli.terminal import INTERRUPTED, note, show_error
 from orbitloop.errors import OrbitloopError
 
@@ -83,6 +83,7 @@ for _command in (mission.run, model.train, detect.detect, model.evaluate, missio
     app.command()(_command)
 app.command()(catalogue.plugins)
 app.add_typer(update.app, name="update")
+app.add_typer(onboard.app, name="onboard")
 app.command("doctor")(doctor.doctor)
 app.command("bench")(catalogue.bench)
 

@@ -1,0 +1,233 @@
+"""Commands on the resident detector: start it, ask it, exchange its model, tell it a budget, stop it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orbitloop.cli.options import Json
+from orbitloop.cli.terminal import add_row, print_json, show, table
+from orbitloop.errors import ImageError, ManifestError
+
+if TYPE_CHECKING:
+    from orbitloop.apps.detector_client import DetectorClient
+    from orbitloop.onboard.service_wire import Found
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run and ask the resident detector.")
+
+Socket = Annotated[Path, typer.Option("--socket", metavar="PATH", help="The detector's socket.")]
+DEFAULT_SOCKET = Path("detector.sock")
+
+
+@app.callback()
+def onboard() -> None:
+    """Run and ask the resident detector: the process on board that keeps a model loaded."""
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(
+    context: typer.Context,
+    model: Annotated[Path, typer.Option("--model", metavar="DIR", help="Folder of the model to begin with.")],
+    socket: Socket = DEFAULT_SOCKET,
+    models: Annotated[
+        Path | None, typer.Option("--models", metavar="DIR", help="Root of models that may be swapped in.")
+    ] = None,
+    scenes: Annotated[Path | None, typer.Option("--scenes", metavar="DIR", help="Root of scenes that may be named.")] = None,
+    json_output: Json = False,
+) -> None:
+    """Keep a model loaded and detect for whoever asks, until stopped.
+
+    This process becomes the detector: `python -m orbitloop.apps.detector`, which needs nothing of the ground's packages and
+    takes more options than these (threads, CPUs, budget, queue; see its --help); they may be given here too. It prints one line
+    when it is ready, and one for each event. SIGTERM, Ctrl-C or `orbitloop onboard stop` end it once all is answered.
+
+    \b
+    Example:
+      orbitloop onboard serve --model runs/farmland-demo/model --socket detector.sock --models runs
+
+    \b
+    Exit codes: 0 stopped; 2 a wrong option; 13 model; 23 the socket or a
+    budget cannot be used; 130 interrupted.
+    """
+    import os
+
+    given: list[tuple[str, Path | None]] = [
+        ("--model", model),
+        ("--socket", socket),
+        ("--models", models),
+        ("--scenes", scenes),
+    ]
+    words = [str(word) for pair in given if pair[1] is not None for word in pair]
+    words += ["--json"] if json_output else []
+    # Replaced, not called: what the command line has loaded by now would stay in memory for as long as the detector runs.
+    os.execv(sys.executable, [sys.executable, "-m", "orbitloop.apps.detector", *words, *context.args])
+
+
+@app.command()
+def detect(
+    files: Annotated[list[str], typer.Argument(metavar="SCENE...", help="Scenes, named below the detector's --scenes.")],
+    socket: Socket = DEFAULT_SOCKET,
+    json_output: Json = False,
+) -> None:
+    """Let the detector look at scenes that lie below its folder of scenes; boxes in scene pixels.
+
+    \b
+    Example:
+      orbitloop onboard detect pass-12/scene-3.tif --socket detector.sock
+
+    \b
+    Exit codes: 0 done; 12 image; 13 model; 18 nobody answers; 23 no such scene;
+    24 busy, try again; 25 the budget does not allow it.
+    """
+    rows = []
+    with _client(socket) as client:
+        classes = client.status()["model"]["classes"]
+        for name in files:
+            rows.append(_scene(name, client.scene(name), classes))
+    if json_output:
+        print_json({"scenes": rows})
+        return
+    listed = table("scene", ">tiles", ">dropped", ">refused", ">detections")
+    for row in rows:
+        tiles = row["tiles"]
+        add_row(listed, row["file"], tiles["tiles"], sum(tiles["dropped"].values()), tiles["refused"], len(row["detections"]))
+    show(listed)
+
+
+@app.command()
+def status(socket: Socket = DEFAULT_SOCKET, json_output: Json = False) -> None:
+    """Show the detector's model, counters, memory, and what its budget has left.
+
+    \b
+    Example:
+      orbitloop onboard status --socket detector.sock
+
+    \b
+    Exit codes: 0 done; 18 nobody answers.
+    """
+    with _client(socket) as client:
+        state = client.status()
+    if json_output:
+        print_json(state)
+        return
+    model = state["model"]
+    from orbitloop.reports.units import human_bytes, human_count
+
+    show(
+        f"model     {model['name']}: {', '.join(model['classes'])}; tiles of {state['tile_px']} px",
+        f"digest    {model['digest']}",
+        f"served    {human_count(state['tiles'])} tiles, {state['scenes']} scenes; {state['waiting']} requests wait",
+        f"refused   {state['refused']} requests; {state['malformed']} were malformed; {state['failed']} failures in all",
+        f"swaps     {state['swaps']}; a request waited for one {1e3 * state['longest_pause_s']:.3f} ms at most",
+        f"process   {state['pid']}: {human_bytes(state['rss_bytes'])} now, {human_bytes(state['peak_rss_bytes'])} at most, "
+        f"{state['cpu_s']:.1f} CPU s in {state['up_s']:.1f} s",
+    )
+    show(_budget_table(state["budget"]))
+
+
+@app.command()
+def swap(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's folder, named below the detector's --models.")],
+    socket: Socket = DEFAULT_SOCKET,
+    digest: Annotated[str, typer.Option(metavar="SHA256", help="The digest that the weights must have.")] = "",
+    another: Annotated[bool, typer.Option("--another", help="Allow other classes or another tile size.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Exchange the detector's model while it works. No request is lost; the old model answers what it has begun.
+
+    \b
+    Example:
+      orbitloop onboard swap aircraft-4 --socket detector.sock
+
+    \b
+    Exit codes: 0 done; 13 the model does not load, or is of another kind; 18
+    nobody answers; 23 no such model; 24 another swap is under way.
+    """
+    with _client(socket) as client:
+        told = client.swap(model, digest=digest, another=another)
+    if json_output:
+        print_json(told)
+        return
+    show(f"was {told['old']}", f"is  {told['digest']}", f"after {told['seconds']:.2f} s")
+
+
+@app.command()
+def budget(
+    socket: Socket = DEFAULT_SOCKET,
+    tiles: Annotated[int | None, typer.Option(metavar="N", min=0, help="Tiles a period.")] = None,
+    joules: Annotated[float | None, typer.Option(metavar="J", min=0, help="Joules a period.")] = None,
+    seconds: Annotated[float | None, typer.Option(metavar="S", min=0, help="CPU seconds a period.")] = None,
+    period: Annotated[float | None, typer.Option(metavar="S", help="Length of a period; none: until told anew.")] = None,
+    json_output: Json = False,
+) -> None:
+    """Tell the detector what it may spend from now on; a limit that is not named is none. A new period begins.
+
+    \b
+    Examples:
+      orbitloop onboard budget --tiles 2000 --period 5700
+      orbitloop onboard budget --seconds 120 --socket detector.sock
+
+    \b
+    Exit codes: 0 done; 10 no such budget; 18 nobody answers; 23 joules without
+    a price.
+    """
+    from orbitloop.onboard.budget import Budget
+
+    try:
+        wanted = Budget(tiles, joules, seconds, period)
+    except ValueError as error:
+        raise ManifestError(str(error), where="budget", remedy="limits are 0 or more, a period above 0") from error
+    with _client(socket) as client:
+        report = client.budget(wanted)
+    if json_output:
+        print_json(report)
+        return
+    show(_budget_table(report))
+
+
+@app.command()
+def stop(socket: Socket = DEFAULT_SOCKET, json_output: Json = False) -> None:
+    """End the detector, once it has answered what is under way.
+
+    \b
+    Example:
+      orbitloop onboard stop --socket detector.sock
+
+    \b
+    Exit codes: 0 it is ending; 18 nobody answers.
+    """
+    with _client(socket) as client:
+        told = client.stop()
+    if json_output:
+        print_json(told)
+        return
+    show(f"stopping; {told['waiting']} requests will be answered first")
+
+
+def _client(path: Path) -> DetectorClient:
+    from orbitloop.apps.detector_client import DetectorClient
+
+    return DetectorClient(path)
+
+
+def _scene(name: str, found: Found, classes: list[str]) -> dict[str, Any]:
+    (boxes,) = found.detections
+    if len(boxes) and int(boxes.classes.max()) >= len(classes):
+        raise ImageError("the detections have classes that the model has not", where=name)
+    rows = [
+        {"class": classes[int(kind)], "score": round(float(score), 4), "box_xyxy_px": [round(float(v), 2) for v in box]}
+        for box, score, kind in zip(boxes.boxes_xyxy_px, boxes.scores, boxes.classes, strict=True)
+    ]
+    return {"file": name, "digest": found.digest, **(found.about or {}), "detections": rows}
+
+
+def _budget_table(report: dict[str, Any]) -> Any:
+    listed = table("budget", ">spent", ">left")
+    for kind in ("tiles", "joules", "seconds"):
+        left = report[kind]["left"]
+        add_row(listed, kind, f"{report[kind]['spent']:g}", "no limit" if left is None else f"{left:g}")
+    add_row(listed, "refused tiles", report["refused_tiles"], "")
+    return listed
