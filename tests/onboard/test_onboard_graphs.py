@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from orbitloop.errors import ModelError
 from orbitloop.onboard.adapters.ncnn_graph import translate
-from orbitloop.onboard.adapters.onnx_graph import Node, bind_weights, fit_graph, read_graph
+from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
+from orbitloop.onboard.adapters.onnx_graph import Node, bind_weights, fit_graph, read_graph, round_again
 from orbitloop.onboard.adapters.onnx_numpy import OPERATIONS, Known
 from orbitloop.onboard.engine import to_input
 from orbitloop.records.model import FLOAT32, INT8
@@ -86,6 +87,23 @@ def test_bound_weights_are_declared_at_their_addresses_and_nothing_else_changes(
             del tensor.external_data[:]
             tensor.external_data.add(key="location", value="weights.safetensors")
     assert bound == onnx.load_from_string(graph(form))
+
+
+def test_a_pair_behind_the_image_gives_back_its_integers() -> None:
+    changed_graph = round_again(graph(INT8), "image")
+    assert [n.op for n in read_graph(changed_graph).nodes[:4]] == [
+        "Transpose",
+        "DequantizeLinear",
+        "QuantizeLinear",
+        "DequantizeLinear",
+    ]
+    assert len(read_graph(changed_graph).nodes) == len(read_graph(graph(INT8)).nodes) + 2
+    before, after = (OnnxEngine(data, weights(INT8)).rows(tiles()) for data in (graph(INT8), changed_graph))
+    np.testing.assert_allclose(after, before, atol=1e-4)
+
+
+def test_a_name_that_nothing_makes_changes_nothing() -> None:
+    assert round_again(graph(INT8), "nowhere") == graph(INT8)
 
 
 def node(model: onnx.ModelProto, op: str) -> onnx.NodeProto:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,14 +154,38 @@ def bind_weights(data: bytes, weights: Mapping[str, Array]) -> bytes:
         data: an ONNX file that `read_graph` took.
         weights: what `check_weights` returned; must live until the reader of the result has copied them.
     """
-    graph = next(bytes(_view(value)) for number, _, value in _fields(memoryview(data)) if number == 7)
-    bound = b"".join(
-        _bound(memoryview(_view(value)), weights) if number == 5 else _written(number, kind, value)
-        for number, kind, value in _fields(memoryview(graph))
-    )
-    return b"".join(
-        _written(number, kind, memoryview(bound) if number == 7 else value) for number, kind, value in _fields(memoryview(data))
-    )
+    return _rewritten(data, lambda field: _bound(_view(field[2]), weights) if field[0] == 5 else _written(*field))
+
+
+def round_again(data: bytes, name: str) -> bytes:
+    """Return the graph with a QuantizeLinear and DequantizeLinear pair behind the DequantizeLinear that makes `name`.
+
+    The pair gives back the integers that came in; a runtime that looks for pairs then sees that the value is one of integers.
+    """
+
+    def change(field: Field) -> bytes:
+        if field[0] != 1 or _node(node := _view(field[2])).outputs != (name,):
+            return _written(*field)
+        _, scale, zero = _node(node).inputs
+        kept = b"".join(_written(*part) for part in _fields(node) if part[0] != 2)
+        first = kept + _written(2, _BYTES, memoryview(f"{name}~0".encode()))
+        second = _made_node("QuantizeLinear", (f"{name}~0", scale, zero), f"{name}~1")
+        third = _made_node("DequantizeLinear", (f"{name}~1", scale, zero), name)
+        return b"".join(_written(1, _BYTES, memoryview(one)) for one in (first, second, third))
+
+    return _rewritten(data, change)
+
+
+def _made_node(op: str, inputs: tuple[str, ...], output: str) -> bytes:
+    fields = [*((1, name) for name in inputs), (2, output), (4, op)]
+    return b"".join(_written(number, _BYTES, memoryview(text.encode())) for number, text in fields)
+
+
+def _rewritten(data: bytes, change: Callable[[Field], bytes]) -> bytes:
+    """Return the model with each field of its graph as `change` writes it."""
+    graph = next(_view(value) for number, _, value in _fields(memoryview(data)) if number == 7)
+    new = memoryview(b"".join(change(field) for field in _fields(graph)))
+    return b"".join(_written(n, kind, new if n == 7 else value) for n, kind, value in _fields(memoryview(data)))
 
 
 def _bound(tensor: memoryview, weights: Mapping[str, Array]) -> bytes:
