@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orbitloop.errors import BusyError, LinkError, WireError
+from orbitloop.errors import LinkError, WireError
 from orbitloop.onboard.budget import Budget
 from orbitloop.onboard.service_wire import (
     LENGTH,
@@ -146,10 +146,3 @@ class DetectorClient:
                 raise LinkError("the detector ended the connection", where=str(self._path), remedy="ask for its status")
             data += chunk
         return bytes(data)
-
-
-def wait_for_room(error: BusyError, tried: int, most: int) -> float:
-    """Return how many seconds to wait before try `tried` + 1 of `most`; raise the error when there are no more tries."""
-    if tried >= most:
-        raise error
-    return min(0.01 * 2.0**tried, 1.0)
