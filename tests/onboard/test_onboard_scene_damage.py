@@ -228,6 +228,23 @@ def test_a_file_that_would_decode_at_once_says_what_to_do(tmp_path: Path) -> Non
     assert "TILED=YES" in refused.value.remedy
 
 
+@pytest.mark.parametrize("tag", [324, 325, 34665])
+def test_a_place_that_no_file_has_is_refused_before_libtiff_complains_aloud(tmp_path: Path, capfd: Any, tag: int) -> None:
+    data = bytearray(honest("big.tif"))
+    (directory,) = struct.unpack_from("<Q", data, 8)
+    (count,) = struct.unpack_from("<Q", data, directory)
+    tags = {struct.unpack_from("<H", data, directory + 8 + 20 * i)[0]: directory + 8 + 20 * i for i in range(count)}
+    if tag in tags:
+        struct.pack_into("<Q", data, tags[tag] + 12, 2**64 - 200)
+    else:
+        struct.pack_into("<HHQQ", data, tags[max(tags)], tag, 16, 1, 2**64 - 200)
+    path = tmp_path / "a.tif"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="ends within its header"):
+        open_scene(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def jpeg_with(width: int, height: int, **options: Any) -> bytes:
     """A small JPEG whose frame header claims another size."""
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+import numpy as np
+
 from orbitloop.errors import ImageError
 from orbitloop.onboard.scenes import SceneLimits
 
@@ -31,6 +33,8 @@ _COMPRESSIONS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate",
 }
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _GDAL_METADATA = 42112
+_LAST_PLACE = 1 << 40  # 1 TB; file systems refuse to seek somewhat above that, and libtiff would write so to stderr
+_SUB_DIRECTORIES = {330, 34665, 34853, 40965}
 _BLOCK_TABLES = {273, 279, 324, 325}
 """Offsets and byte counts of strips and tiles: read on demand by libtiff, bounded by the number of blocks."""
 
@@ -137,24 +141,47 @@ def _check_tiff(file: BinaryIO, limits: SceneLimits, where: str) -> None:
             raise ImageError(f"TIFF directories loop, or are over {MAX_DIRECTORIES}", where=where)
         seen.add(offset)
         for tag, kind, count, field in entries:
-            size = count * _SIZES.get(kind, 1)
-            (value,) = struct.unpack_from(order + "H", field)
-            if tag in _BLOCK_TABLES:
-                if count > limits.blocks * limits.bands:
-                    raise ImageError(f"TIFF of {count} blocks", where=where, remedy="rewrite it with larger tiles")
-            elif size > MAX_VALUE_BYTES:
-                raise ImageError(f"TIFF tag {tag} of {size} bytes is over the limit of {MAX_VALUE_BYTES}", where=where)
-            if tag == 259 and value not in _COMPRESSIONS:
-                known = ", ".join(sorted(set(_COMPRESSIONS.values())))
-                raise ImageError(f"TIFF compression {value} is not accepted", where=where, remedy=f"rewrite it with {known}")
-            if tag == _GDAL_METADATA and size > len(field):
-                (place,) = struct.unpack(order + ("Q" if big else "I"), field)
-                _check_text(file, place, size, where)
+            _check_entry(file, order, (tag, kind, count, field), limits, where)
+
+
+def _check_entry(file: BinaryIO, order: str, entry: tuple[int, int, int, bytes], limits: SceneLimits, where: str) -> None:
+    tag, kind, count, field = entry
+    size = count * _SIZES.get(kind, 1)
+    if tag in _BLOCK_TABLES:
+        if count > limits.blocks * limits.bands:
+            raise ImageError(f"TIFF of {count} blocks", where=where, remedy="rewrite it with larger tiles")
+    elif size > MAX_VALUE_BYTES:
+        raise ImageError(f"TIFF tag {tag} of {size} bytes is over the limit of {MAX_VALUE_BYTES}", where=where)
+    (value,) = struct.unpack_from(order + "H", field)
+    if tag == 259 and value not in _COMPRESSIONS:
+        known = ", ".join(sorted(set(_COMPRESSIONS.values())))
+        raise ImageError(f"TIFF compression {value} is not accepted", where=where, remedy=f"rewrite it with {known}")
+    place = int.from_bytes(field, "little" if order == "<" else "big") if size > len(field) else None
+    if place is not None and place > _LAST_PLACE:
+        raise struct.error("no such place")
+    if tag == _GDAL_METADATA and place is not None:
+        _check_text(file, place, size, where)
+    if tag in _BLOCK_TABLES | _SUB_DIRECTORIES and kind in (16, 17, 18):
+        _check_places(file, order, place, field, size)
+
+
+def _check_places(file: BinaryIO, order: str, place: int | None, field: bytes, size: int) -> None:
+    """See that a table of 64-bit places holds none that no file can have (`_LAST_PLACE`)."""
+    if place is not None:
+        file.seek(place)
+    while size > 0:
+        part = (field if place is None else file.read(min(size, 1 << 20)))[:size]
+        part = part[: len(part) - len(part) % 8]
+        if not part:
+            return  # cut short: libtiff says so
+        if (np.frombuffer(part, order + "u8") > _LAST_PLACE).any():
+            raise struct.error("no such place")
+        size -= len(part)
 
 
 def _check_text(file: BinaryIO, place: int, size: int, where: str) -> None:
     """See that GDAL's own metadata is UTF-8; its parser quotes what is not, and rasterio cannot pass such a message on."""
-    file.seek(min(place, 1 << 62))
+    file.seek(place)
     try:
         file.read(size).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -174,7 +201,7 @@ def _directories(file: BinaryIO, order: str, big: bool) -> Iterator[tuple[int, l
     file.seek(8 if big else 4)
     (offset,) = struct.unpack(link, file.read(struct.calcsize(link)))
     while offset:
-        if offset >= 1 << 63:
+        if offset > _LAST_PLACE:
             raise struct.error("no such place")
         file.seek(offset)
         (count,) = struct.unpack(head, file.read(struct.calcsize(head)))
