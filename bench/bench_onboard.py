@@ -48,12 +48,13 @@ def own_sides(here: Path) -> list[Side]:
 
 
 def peer_sides(python: Path) -> list[Side]:
-    """Return the peers that run one network."""
+    """Return the peers that run one network, and our engines whose libraries come with them."""
     return [
         Side(onboard_tiles.REFERENCE, "torch", python),
         Side("torch, folded, channels last", "torch-tuned", python),
         Side(onboard_tiles.BASE, "onnxruntime", python),
         Side("OpenVINO fp32", "openvino", python),
         Side("OpenVINO bf16", "openvino-bf16", python),
-        Side("ncnn fp32", "ours", python, "float32", {"engine": "ncnn"}),
+        Side("ncnn fp32", "ncnn", python),
+        Side("ours, int8 on OpenVINO", "ours", python, "int8", {"engine": "openvino"}),
     ]

@@ -165,10 +165,51 @@ class OpenVinoBf16(OpenVino):
     precision = "bf16"
 
 
+class Ncnn(Network):
+    """ncnn as it comes, but for one thread: with all its Winograd forms, which our own engine leaves off to save memory.
+
+    Its files are written by our translation of the graph; the decoding, which ncnn has no layers for, is ours in numpy, and so
+    the fairer span is `net`.
+    """
+
+    def build(self, folder: Path) -> None:
+        """Load the network."""
+        import ncnn
+
+        from orbitloop.onboard.adapters.ncnn_graph import translate
+        from orbitloop.onboard.adapters.onnx_graph import fit_graph
+        from orbitloop.onboard.weights import load_weights
+
+        fitted = fit_graph((folder / "graph.onnx").read_bytes(), load_weights((folder / "weights.safetensors").read_bytes()))
+        self.ncnn, self.plan = ncnn, translate(fitted)
+        (folder / "ncnn.param").write_text(self.plan.param)
+        with (folder / "ncnn.bin").open("wb") as file:
+            for part in self.plan.stream(fitted.tensors):
+                file.write(part.tobytes())
+        self.loaded = ncnn.Net()
+        self.loaded.opt.num_threads = 1
+        if self.loaded.load_param(str(folder / "ncnn.param")) or self.loaded.load_model(str(folder / "ncnn.bin")):
+            raise ValueError("ncnn refuses the files")
+
+    def net(self, image: Any) -> Any:
+        """Run the network, picture by picture: ncnn has no batch."""
+        found = []
+        for planes in image:
+            extractor = self.loaded.create_extractor()
+            extractor.input(self.plan.source, self.ncnn.Mat(planes))
+            found.append({name: np.array(extractor.extract(blob)[1])[None] for name, blob in self.plan.taps.items()})
+        return found
+
+    def decode(self, output: Any) -> Any:
+        """Decode picture by picture."""
+        return np.concatenate([self.plan.decode(maps)["pred"] for maps in output])
+
+
 SIDES: dict[str, type[Network]] = {
     "torch": Torch,
     "torch-tuned": TunedTorch,
     "onnxruntime": OnnxRuntime,
     "openvino": OpenVino,
     "openvino-bf16": OpenVinoBf16,
+    "ncnn": Ncnn,
 }
