@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitloop.apps.detector_files import inside, load_folder, self_check
-from orbitloop.apps.detector_process import Log, loading, notify_systemd, process_state, settle, tame_memory
+from orbitloop.apps.detector_process import Log, give_back_memory, loading, notify_systemd, process_state, settle, tame_memory
 from orbitloop.apps.detector_scenes import scene_looker
 from orbitloop.errors import BusyError, ModelError, OrbitloopError
 from orbitloop.onboard.adapters.unix_socket import SocketLimits, UnixServer
@@ -36,6 +36,8 @@ from orbitloop.onboard.service_wire import Answer, Done, Failed, SwapModel
 
 INTERRUPTED = 130
 FRAME_OVERHEAD_BYTES = 1 << 16
+TIDY_S = 0.2
+"""How often memory is given back while there is work. Without it 25 MB of holes build up (int8, 320 px)."""
 LAST_WORDS_S = 1.0
 """How long refusals may take to go out when the grace is over."""
 
@@ -71,7 +73,8 @@ class Detector:
         self._loader: threading.Thread | None = None
         self._swapping = False
         self._stop_by_s: float | None = None
-        self._began_s = time.monotonic()
+        self._began_s = self._tidied_s = time.monotonic()
+        self._tidied_at = 0
         self._broken: BaseException | None = None
 
     def request_stop(self) -> None:
@@ -87,6 +90,7 @@ class Detector:
         try:
             while not self._may_end():
                 self._server.turn()
+                self._tidy()
         finally:
             self._over = True
             self._work.set()
@@ -94,6 +98,13 @@ class Detector:
             self._server.close()
         if self._broken is not None:
             raise self._broken
+
+    def _tidy(self) -> None:
+        """Give back, now and then, what requests and activations have left as holes between each other."""
+        now_s, inferences = time.monotonic(), self.engine.report().requests
+        if inferences != self._tidied_at and now_s - self._tidied_s >= TIDY_S:
+            self._tidied_s, self._tidied_at = now_s, inferences
+            give_back_memory()
 
     def held_bytes(self) -> int:
         return self.service.held_bytes
