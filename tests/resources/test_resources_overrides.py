@@ -102,7 +102,7 @@ def test_a_later_override_wins_and_nothing_else_changes() -> None:
         ("Modl.width=1", "did you mean Model?"),
         ("Model.widht=1", "did you mean `width`?"),
         ("Model.tile_pxs=1", "did you mean `tilePx`?"),
-        ("Model.nothing_like_it=1", "Fields here: architecture, width"),
+        ("Model.nothing_like_it=1", "Fields here: architecture, form"),
         ("Model.width.factor=1", "width is 0.25 in the file"),
         ("Model.width=[", "not YAML"),
         ("Model.width=*a", "aliases"),

@@ -19,6 +19,7 @@ from orbitloop.records.health import beacon_to_bytes
 from orbitloop.records.ids import digest_tensors
 from orbitloop.records.update import ApplyOutcome
 from orbitloop.sim.channel import WindowResult
+from orbitloop.sim.flight import Held
 from orbitloop.sim.mission import base_model
 from orbitloop.sim.rounds import Pending
 from orbitloop.sim.runner import MissionRun, Watcher
@@ -73,12 +74,14 @@ def test_a_satellite_whose_model_the_ground_does_not_have_gets_no_update(run):
 
 def test_the_ground_keeps_the_model_that_a_satellite_may_fall_back_to(run):
     slots = run.satellites["sat-1"].agent.slots
-    newer = {name: array + np.float32(0.01) for name, array in run.base.weights.items()}
+    launched = run.flight.launched
+    newer = {n: a + np.float32(0.01) if n.endswith(".bias") else a for n, a in launched.tensors.items()}
     digest = digest_tensors(newer)
     slots.stage(1, save_weights(newer), digest)
     slots.begin_trial()
     slots.confirm()
+    base = run.champion
     run.champion = run.satellites["sat-1"].held_digest = digest
-    run.weights_by_digest |= {digest: newer, "sha256:old": {}}
+    run.models_by_digest |= {digest: Held(newer, launched.master), "sha256:old": launched}
     run.maker._forget_models()
-    assert set(run.weights_by_digest) == {run.base_digest, digest}
+    assert set(run.models_by_digest) == {base, digest}

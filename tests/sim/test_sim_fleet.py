@@ -14,9 +14,9 @@ from orbitloop.errors import PluginError, StateError
 from orbitloop.plugins.registry import default_registry
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts, elements_of, saved_state, track
+from orbitloop.sim.flight import Flight, launch
 from orbitloop.sim.mission import base_model
 from orbitloop.sim.runner import Watcher
-from orbitloop.sim.training import TrainedModel
 from orbitloop.sim.world import open_world
 from orbitloop.trust.keys import TrustedKeys, generate_key
 
@@ -28,12 +28,13 @@ TLE = (
 
 
 @pytest.fixture(scope="module")
-def base(cache: Path) -> TrainedModel:
+def base(cache: Path) -> Flight:
     plan = tiny_plan()
-    return base_model(plan, open_world(plan, Path("no-data"), 0), Watcher(), cache)
+    world = open_world(plan, Path("no-data"), 0)
+    return launch(plan, world, base_model(plan, world, Watcher(), cache))[0]
 
 
-def built(plan: MissionPlan, base: TrainedModel, saved: Any = None, blobs: Any = None) -> SimulatedSatellite:
+def built(plan: MissionPlan, base: Flight, saved: Any = None, blobs: Any = None) -> SimulatedSatellite:
     return build_satellite(plan, "sat-1", base, TRUSTED, default_registry(), saved, blobs)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tiny_mission import SATELLITE, merged, tiny_plan
 
+from orbitloop.ground.quantise import moved_by
 from orbitloop.ground.topology import partition
 from orbitloop.records.update import ApplyOutcome
 from orbitloop.reports.mission import MissionReport
@@ -142,6 +143,7 @@ def test_a_low_battery_lets_captures_go_and_the_report_says_so(run_tiny):
     assert min(point.wh for point in report.battery) >= 0
 
 
+@pytest.mark.parametrize("form", ["int8", "float32"])
 @pytest.mark.parametrize(
     ("model", "job"),
     [
@@ -151,13 +153,16 @@ def test_a_low_battery_lets_captures_go_and_the_report_says_so(run_tiny):
     ],
     ids=["head", "early and batch-norm", "all, exact"],
 )
-def test_only_the_chosen_partition_flies(run_tiny, model: dict[str, Any], job: dict[str, Any]):
-    report = run_tiny(tiny_plan(model=model, job=merged(job, {"training": {"rounds": 1}}))).report
+def test_only_the_chosen_partition_flies(run_tiny, model: dict[str, Any], job: dict[str, Any], form: str):
+    report = run_tiny(tiny_plan(model=model | {"form": form}, job=merged(job, {"training": {"rounds": 1}}))).report
     check_books(report)
     assert confirmed(report) == [("sat-1", 1)]
     changed = {tensor.name for tensor in report.rounds[0].update.tensors}
     assert changed
-    assert changed <= set(partition(tuple(model["trainable"])))
+    names = partition(tuple(model["trainable"]))
+    ranges = {name for name in changed if name.startswith(("pre", "act"))}
+    assert changed - ranges <= (set(names) if form == "float32" else moved_by(names))
+    assert not ranges or form == "int8"
 
 
 def test_the_ceiling_is_reported_where_it_is_asked_for(run_tiny, finished):

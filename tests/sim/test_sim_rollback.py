@@ -62,7 +62,7 @@ def test_a_worse_model_is_tried_rolled_back_reported_and_not_built_upon(run, mon
     report = first.applied[0].report
     assert report.canary["f1_before"] > 0
     assert report.canary["f1_after"] == 0
-    assert report.active_digest == run.base_digest
+    assert report.active_digest == digest_tensors(run.flight.launched.tensors)
     assert started_from == [run.base_digest, run.base_digest], "round 2 starts from the champion, not from the ruin"
     second = run.course.rounds[1]
     assert [a.report.outcome for a in second.applied] == [ApplyOutcome.CONFIRMED]

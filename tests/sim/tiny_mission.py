@@ -60,6 +60,7 @@ MODEL: dict[str, Any] = {
         "overlapPx": 32,
         "trainable": ["head", "bn"],
         "baseTraining": {"steps": 40, "batch": 8, "learningRate": 0.01},
+        "quantisation": {"calibrationTiles": 8, "maxLoss": 0.5},
     },
 }
 JOB: dict[str, Any] = {

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import orbitloop
-from orbitloop.cli import catalogue, check, detect, doctor, mission, model, onboard, update
+from orbitloop.cli import catalogue, check, detect, doctor, mission, model, onboard, quantise, update
 from orbitloop.cli.terminal import INTERRUPTED, note, show_error
 from orbitloop.errors import OrbitloopError
 
@@ -79,7 +79,16 @@ def root(
     """
 
 
-for _command in (mission.run, model.train, detect.detect, model.evaluate, mission.passes, mission.report, check.validate):
+for _command in (
+    mission.run,
+    model.train,
+    quantise.quantise,
+    detect.detect,
+    model.evaluate,
+    mission.passes,
+    mission.report,
+    check.validate,
+):
     app.command()(_command)
 app.command()(catalogue.plugins)
 app.add_typer(update.app, name="update")

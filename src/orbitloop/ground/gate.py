@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from orbitloop.ground.metrics import Accuracy
 from orbitloop.records.label import LabelledImage
 from orbitloop.records.verdict import GateVerdict
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
+Weights = Mapping[str, npt.NDArray[Any]]
 Evaluate = Callable[[Weights, Sequence[LabelledImage]], Accuracy]
 
 

@@ -16,7 +16,7 @@ predecessor's grids and ranges, so that an update is small.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +33,11 @@ from orbitloop.records.scene import TileWindow
 F32 = npt.NDArray[np.float32]
 Weights = Mapping[str, F32]
 Tensors = dict[str, npt.NDArray[Any]]
+Spread = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 WEIGHT_MAX = 127
 _CLIPS = np.linspace(0.70, 1.0, 13)
+_BINS = 2048
 _RANGES = np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0])
 CONCAT_LAYER, CONCAT_SOURCES = 20, (18, 8)
 
@@ -168,22 +170,21 @@ def _ranges(
         found = seen.get(layer.index)
         if found is None or not (np.isfinite(found.sample).all() and np.isfinite([found.low, found.high]).all()):
             raise ExportError("the layer was not calibrated, or gave values that are not finite", where=layer.conv)
-        low, high = (float(v) for v in _leaky(np.array([found.low, found.high], np.float32)))
-        before = f"pre{layer.index:02d}", found.sample, found.low, found.high, LEAKY_SLOPE
-        after = f"act{layer.index:02d}", _leaky(found.sample), low, high, 1.0
-        tensors |= _range_of(*before, base) | _range_of(*after, base)
+        before, after = _spread(found.sample), _spread(_leaky(found.sample))
+        ends = np.array([found.low, found.high], np.float32)
+        tensors |= _range_of(f"pre{layer.index:02d}", before, ends, LEAKY_SLOPE, base)
+        tensors |= _range_of(f"act{layer.index:02d}", after, _leaky(ends), 1.0, base)
     both = np.concatenate([_leaky(seen[index].sample) for index in CONCAT_SOURCES])
-    return tensors | _range_of(f"act{CONCAT_LAYER}", both, float(both.min()), float(both.max()), 1.0, base)
+    ends = np.array([both.min(), both.max()], np.float32)
+    return tensors | _range_of(f"act{CONCAT_LAYER}", _spread(both), ends, 1.0, base)
 
 
-def _range_of(
-    name: str, sample: F32, low: float, high: float, slope: float, base: Mapping[str, npt.NDArray[Any]] | None
-) -> Tensors:
+def _range_of(name: str, spread: Spread, ends: F32, slope: float, base: Mapping[str, npt.NDArray[Any]] | None) -> Tensors:
     """Choose one range; the base's stays while its error is at most a fifth above the least."""
-    best, least = _best_range(sample, low, high, slope)
+    best, least = best_range(spread, float(ends[0]), float(ends[1]), slope)
     if base is not None:
         held = Range(float(base[f"{name}.scale"]), int(base[f"{name}.zero"]))
-        if _error(sample, held, slope) <= 1.2 * least + 1e-20:
+        if _error(spread, held, slope) <= 1.2 * least + 1e-20:
             best = held
     return {f"{name}.scale": np.array(best.scale, np.float32), f"{name}.zero": np.array(best.zero, np.uint8)}
 
@@ -192,15 +193,28 @@ def _leaky(values: F32) -> F32:
     return np.where(values < 0, values * np.float32(LEAKY_SLOPE), values).astype(np.float32)
 
 
-def _error(sample: F32, chosen: Range, slope: float) -> float:
+def _spread(sample: F32) -> Spread:
+    """Return a sample as a histogram of some 2,000 bins, eight for each step of a uint8 range."""
+    counts, edges = np.histogram(sample, _BINS)
+    return (edges[:-1] + edges[1:]) / 2, counts / max(1, counts.sum())
+
+
+def _error(spread: Spread, chosen: Range, slope: float) -> float:
     """Return the mean squared error that a range leaves after a leaky ReLU of `slope` (1 = none)."""
-    read = (np.clip(np.rint(sample / chosen.scale) + chosen.zero, 0, 255) - chosen.zero) * chosen.scale
-    true = np.where(sample < 0, sample * slope, sample)
-    return float(((np.where(read < 0, read * slope, read) - true) ** 2).mean())
+    values, share = spread
+    read = (np.clip(np.rint(values / chosen.scale) + chosen.zero, 0, 255) - chosen.zero) * chosen.scale
+    true = np.where(values < 0, values * slope, values)
+    return float(((np.where(read < 0, read * slope, read) - true) ** 2) @ share)
 
 
-def _best_range(sample: F32, low: float, high: float, slope: float) -> tuple[Range, float]:
-    """Return the uint8 range of least squared error, which holds zero exactly, and that error."""
+def best_range(spread: Spread, low: float, high: float, slope: float) -> tuple[Range, float]:
+    """Return the uint8 range of least mean squared error, which holds zero exactly, and that error.
+
+    Args:
+        spread: values and their shares, each (N,).
+        low, high: the extremes.
+        slope: of the leaky ReLU after which the error counts; 1 = none.
+    """
     low, high = min(low, 0.0), max(high, 0.0)
     best, least = Range(1.0, 0), np.inf
     if high - low < 1e-12:
@@ -209,7 +223,7 @@ def _best_range(sample: F32, low: float, high: float, slope: float) -> tuple[Ran
         for b in _RANGES if high > 0 else (1.0,):
             scale = float(np.float32((b * high - a * low) / 255))
             tried = Range(scale, int(np.clip(np.rint(-a * low / scale), 0, 255)))
-            error = _error(sample, tried, slope)
+            error = _error(spread, tried, slope)
             if error < least:
                 best, least = tried, error
     return best, least
@@ -243,3 +257,19 @@ def calibration_tiles(
 
 def _drawn(rows: list[tuple[int, TileWindow]], count: int, rng: np.random.Generator) -> list[tuple[int, TileWindow]]:
     return [rows[i] for i in sorted(rng.permutation(len(rows))[:count])]
+
+
+def moved_by(names: Iterable[str]) -> frozenset[str]:
+    """Return the int8 form's tensors that may change when these float tensors train, beside the activations' ranges.
+
+    A weight moves its integers and, where a channel outgrows its grid, its scale; batch-norm moves scale and bias,
+    and turns the integers of a channel whose factor changes its sign.
+    """
+    moved: set[str] = set()
+    for name in names:
+        layer, part = name.split(".", 1)
+        if layer.startswith("bn"):
+            moved |= {f"conv{layer[2:]}.scale", f"conv{layer[2:]}.bias", f"conv{layer[2:]}.weight"}
+        else:
+            moved |= {name, f"{layer}.scale"} if part == "weight" else {name}
+    return frozenset(moved)

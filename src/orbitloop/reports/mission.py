@@ -24,9 +24,10 @@ NOT_DIGESTED = ("digest", "wall", "environment")
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """What flies. `bytes` is the full model on disk; `trainable` names the partition that training may change.
+    """What flies. `bytes` is the full model on board; `trainable` names the partition that training may change.
 
-    Boxes below `report_score` are candidates only: shown faintly, never counted.
+    `form` is how it computes on board; where that is not how it was trained, `float_ap50` and `form_ap50` say what it costs on
+    the frozen base scenes (fractions). Boxes below `report_score` are candidates only: shown faintly, never counted.
     """
 
     name: str
@@ -36,6 +37,9 @@ class ModelSummary:
     trainable: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     report_score: float = 0.25
+    form: str = "float32"
+    float_ap50: float | None = None
+    form_ap50: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,12 @@ def _sentences(report: MissionReport) -> Iterable[str]:
             f"({human_bytes(report.model.bytes)}) on average; {human_bytes(sizes.uplinked)} went up in all."
         )
 
+    if report.model.form_ap50 is not None:
+        yield (
+            f"On board it computes in {plain_text(report.model.form)}: AP50 {points(report.model.form_ap50)} on the frozen "
+            f"base scenes, {points(report.model.float_ap50)} as trained."
+        )
+
 
 def _gap(report: MissionReport) -> str:
     recovered = report.accuracy.gap_recovered

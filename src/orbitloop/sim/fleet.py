@@ -35,7 +35,7 @@ from orbitloop.sim.flash import MemoryFlash
 from orbitloop.trust.keys import TrustedKeys
 
 if TYPE_CHECKING:  # so that listing contacts does not load torch
-    from orbitloop.sim.training import TrainedModel
+    from orbitloop.sim.flight import Flight
 
 _BATTERY_STEP_S = 600.0
 
@@ -124,7 +124,7 @@ def contacts(plan: MissionPlan) -> ContactPlan:
 def build_satellite(
     plan: MissionPlan,
     name: str,
-    model: TrainedModel,
+    model: Flight,
     trusted: TrustedKeys,
     registry: Registry,
     saved: Mapping[str, Any] | None,
@@ -142,7 +142,7 @@ def build_satellite(
     samples, space, ground = (dict(kept.get(k, {})) for k in ("samples", "space", "ground"))
     slots, codec = SlotStore(flash), job.update.codec
     if saved is None:
-        slots.install_factory(model.graph, save_weights(dict(model.weights)))
+        slots.install_factory(model.graph, save_weights(model.launched.tensors))
     storage_bytes = int(spec.spec.storage_mb * 1e6)
     power = PowerModel(**{n: getattr(spec.spec.power, n) for n in PowerModel.__dataclass_fields__})
     agent = Agent(

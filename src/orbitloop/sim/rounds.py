@@ -25,12 +25,13 @@ from orbitloop.plugins.registry import default_registry
 from orbitloop.records.contact import ContactWindow
 from orbitloop.records.ids import digest_bytes, digest_tensors
 from orbitloop.reports.rounds import NewOld, Round, TensorChange, TrainingSummary, UpdateSummary
+from orbitloop.sim.flight import Held
 
 if TYPE_CHECKING:
     from orbitloop.sim.checkpoint import Checkpoints
     from orbitloop.sim.runner import MissionRun
 
-Weights = dict[str, npt.NDArray[np.float32]]
+Weights = Mapping[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +91,7 @@ class RoundMaker:
         )
         with run.timed("training"):
             result = self.trainer.train(
-                run.weights_by_digest[run.champion],
+                dict(run.models_by_digest[run.champion].master),
                 run.segment.training_set(),
                 plan,
                 old=[ref.load() for ref in run.world.split.base_train],
@@ -127,12 +128,15 @@ class RoundMaker:
         self._forget_models()
         bundles: dict[str, bytes] = {}
         for base, names in self._bases().items():
-            if base not in run.weights_by_digest:
+            if base not in run.models_by_digest:
                 said = f"round {pending.round}: no update for {', '.join(names)}, whose model the ground does not have"
                 run.watcher.event(run.clock.now_s(), said)
                 continue
-            coded = code_update(run.weights_by_digest[base], pending.candidate, self.codec, self.small, codecs=self.codecs)
-            bundle = self._judge_one(pending.round, base, coded, names)
+            held = run.models_by_digest[base]
+            with run.timed("quantise"):
+                target = run.flight.follow(held, pending.candidate, run.segment.training_set())
+            coded = code_update(held.tensors, target, self.codec, self.small, codecs=self.codecs)
+            bundle = self._judge_one(pending, base, coded, names)
             if bundle is not None:
                 bundles |= dict.fromkeys(names, bundle)
         return bundles
@@ -142,7 +146,7 @@ class RoundMaker:
         run = self.run
         held = {row.digest for s in run.satellites.values() for row in s.agent.slots.table().slots.values()}
         held |= {s.held_digest for s in run.satellites.values()} | {run.champion}
-        run.weights_by_digest = {d: w for d, w in run.weights_by_digest.items() if d in held}
+        run.models_by_digest = {d: m for d, m in run.models_by_digest.items() if d in held}
 
     def _bases(self) -> dict[str, list[str]]:
         """Group the satellites by the model that they say they hold, the champion's first."""
@@ -151,13 +155,14 @@ class RoundMaker:
             groups.setdefault(satellite.held_digest, []).append(name)
         return dict(sorted(groups.items(), key=lambda item: item[0] != self.run.champion))
 
-    def _judge_one(self, number: int, base: str, coded: CodedUpdate, names: list[str]) -> bytes | None:
-        run, spec = self.run, self.run.plan.job.spec
+    def _judge_one(self, pending: Pending, base: str, coded: CodedUpdate, names: list[str]) -> bytes | None:
+        run, spec, number = self.run, self.run.plan.job.spec, pending.round
+        held = run.models_by_digest[base]
         old = [ref.load() for ref in run.world.split.base_gate]
         rule = GateRule(spec.gate.min_gain, spec.gate.max_loss, spec.gate.min_objects)
         with run.timed("gate"):
             run.watcher.stage("gate", 0, 1, f"round {number}: candidate against champion")
-            verdict = judge(run.weights_by_digest[base], coded.result, run.segment.gate_set(), old, rule, run.meter.on_images)
+            verdict = judge(held.tensors, coded.result, run.segment.gate_set(), old, rule, run.meter.on_images)
         run.watcher.event(
             run.clock.now_s(), f"round {number}: gate {'open' if verdict.passed else 'shut'}: {'; '.join(verdict.reasons)}"
         )
@@ -177,7 +182,7 @@ class RoundMaker:
             canary=canary,
             keys=[run.key],
         )
-        run.weights_by_digest[coded.result_digest] = coded.result
+        run.models_by_digest[coded.result_digest] = run.flight.landed(coded.result, pending.candidate)
         if current.update is None:
             entries = tuple(TensorChange(e.name, e.elements, e.length) for e in inspect_delta(coded.payload))
             run.course.rounds[index] = replace(current, gate=verdict, update=UpdateSummary(number, len(bundle), entries))
@@ -187,13 +192,14 @@ class RoundMaker:
         """Return what a checkpoint must keep: the pending candidate and every model that a satellite may hold."""
         blobs: dict[str, bytes] = {}
 
-        def keep(weights: Mapping[str, npt.NDArray[np.float32]]) -> str:
-            data = save_weights(dict(weights))
+        def keep(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
+            data = save_weights(tensors)
             digest = digest_bytes(data)
             blobs[digest] = data
             return digest
 
-        models = {digest: keep(weights) for digest, weights in self.run.weights_by_digest.items()}
+        held = self.run.models_by_digest.items()
+        models = {digest: {"tensors": keep(m.tensors), "master": keep(m.master)} for digest, m in held}
         state: dict[str, Any] = {"models": models, "pending": None}
         if pending is not None:
             state["pending"] = {"round": pending.round, "ready_s": pending.ready_s, "candidate": keep(pending.candidate)}
@@ -205,11 +211,11 @@ class RoundMaker:
         Raises:
             StateError: a model is not what its name says.
         """
-        for digest, blob in state["models"].items():
-            weights = load_weights(checkpoints.blob(blob))
-            if digest_tensors(weights) != digest:
+        for digest, blobs in state["models"].items():
+            tensors, master = (load_weights(checkpoints.blob(blobs[part])) for part in ("tensors", "master"))
+            if digest_tensors(tensors) != digest:
                 raise StateError("a saved model is not what its digest says", where=str(checkpoints.folder))
-            self.run.weights_by_digest[digest] = weights
+            self.run.models_by_digest[digest] = Held(tensors, master)
         row = state["pending"]
         if row is None:
             return None

@@ -41,6 +41,7 @@ from orbitloop.sim.channel import WindowResult, run_window
 from orbitloop.sim.checkpoint import Checkpoints, write_whole
 from orbitloop.sim.course import Course
 from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts
+from orbitloop.sim.flight import launch
 from orbitloop.sim.labellers import labellers
 from orbitloop.sim.measure import Measurement, Meter
 from orbitloop.sim.rounds import Pending, RoundMaker
@@ -92,12 +93,15 @@ class MissionRun:
         self.plan, self.world, self.base = plan, world, base
         self.watcher, self.cache = watcher or Watcher(), cache
         self.clock = VirtualClock(plan.start_s)
-        self.meter = Meter(base.graph, len(world.classes), plan.mission.spec.threads)
+        self.wall: dict[str, float] = {}
+        self.watcher.stage("quantise", 0, 1, "the base model")
+        with self.timed("quantise"):
+            self.flight, self.form_check = launch(plan, world, base)
+        self.meter = Meter(self.flight.graph, len(world.classes), plan.mission.spec.threads)
         self.checkpoints = Checkpoints(out_dir / "state")
         self.updates = out_dir / "updates"
         self.key: SigningKey = generate_key(bytes.fromhex(digest_bytes(f"{plan.name}|{plan.seed}".encode())[7:]))
         self.windows: ContactPlan = contacts(plan)
-        self.wall: dict[str, float] = {}
         self.base_digest = digest_tensors(base.weights)
         self.identity = digest_json([plan.digest(), plan.seed, self.base_digest])
         state = self._saved(resume)
@@ -107,8 +111,8 @@ class MissionRun:
         self.course = Course()
         self.next_window = 0
         self.pending: Pending | None = None
-        self.weights_by_digest = {self.base_digest: dict(base.weights)}
-        self.champion = self.base_digest
+        self.champion = digest_tensors(self.flight.launched.tensors)
+        self.models_by_digest = {self.champion: self.flight.launched}
         self.flying_version = 0
         self.awaited: dict[str, tuple[int, float]] = {}
         """Satellite -> version and time of release of the update whose end it has not told yet."""
@@ -168,7 +172,7 @@ class MissionRun:
                 row = state["satellites"][name]
                 blobs = {k: {n: self.checkpoints.blob(d) for n, d in v.items()} for k, v in row["blobs"].items()}
                 row = row["state"]
-            self.satellites[name] = build_satellite(self.plan, name, self.base, trusted, registry, row, blobs)
+            self.satellites[name] = build_satellite(self.plan, name, self.flight, trusted, registry, row, blobs)
 
     # -- the run ---------------------------------------------------------------------------------------------------------
 
@@ -320,7 +324,7 @@ class MissionRun:
             if version and version not in satellite.heard_reports:
                 satellite.heard_reports.add(version)
                 self._note_report(satellite.name, version, report)
-        known = [s for s in self.satellites.values() if s.held_digest in self.weights_by_digest]
+        known = [s for s in self.satellites.values() if s.held_digest in self.models_by_digest]
         if known:
             self.champion = max(known, key=lambda s: s.held_version).held_digest
 
@@ -368,7 +372,7 @@ class MissionRun:
         digest = flying.agent.slots.active().digest
         with self.timed("evaluation"):
             self.watcher.stage("evaluate", 0, 1, f"model version {version} on held-out scenes")
-            measured = self.meter.on_world(self.weights_by_digest[digest], self.world)
+            measured = self.meter.on_world(self.models_by_digest[digest].tensors, self.world)
         new, old = measured.new.to_json(), measured.old.to_json()
         self.course.timeline.append(TimelinePoint(at_s, new["ap50"], old["ap50"], version, swap, measured.domains))
         self._keep(measured)

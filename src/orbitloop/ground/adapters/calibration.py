@@ -18,7 +18,6 @@ from orbitloop.ground.export import write_graph
 from orbitloop.ground.export_int8 import POOL_FIRST
 from orbitloop.ground.quantise import Activations
 from orbitloop.ground.topology import layers
-from orbitloop.onboard.engine import to_planes
 from orbitloop.records.model import ModelMetadata
 
 VALUES_PER_TILE = 4096
@@ -49,7 +48,7 @@ def observe_activations(
     kept: dict[int, list[npt.NDArray[np.float32]]] = {layer.index: [] for layer in convs}
     extremes = {layer.index: (np.inf, -np.inf) for layer in convs}
     for tile in tiles:
-        for layer, values in zip(convs, session.run(names, {"image": to_planes(tile[None])}), strict=True):
+        for layer, values in zip(convs, session.run(names, {"image": _planes(tile)}), strict=True):
             seen = _pooled(values) if layer.index in POOL_FIRST else values
             low, high = extremes[layer.index]
             extremes[layer.index] = min(low, float(seen.min())), max(high, float(seen.max()))
@@ -67,6 +66,10 @@ def _session(metadata: ModelMetadata, weights: Weights, names: Sequence[str], th
     values = [ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)) for array in weights.values()]
     options.add_external_initializers(list(weights), values)
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _planes(tile: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(tile.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
 
 def _pooled(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
