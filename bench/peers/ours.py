@@ -41,14 +41,23 @@ class Ours:
         np.save(out, self.engine.rows(load_tiles(file)))
 
     def scene(self, file: str, *, threshold: float, screen: bool) -> dict[str, Any]:
-        """Detect in a file, from opening it to GeoJSON; returns rows of x0, y0, x1, y1, score, class."""
+        """Detect in a file, from opening it to GeoJSON, one tile at a time as it flies.
+
+        Returns rows of x0, y0, x1, y1, score, class in scene pixels, and what became of the tiles.
+        """
         about = self.engine.metadata
         with open_scene(file) as source:
-            run = detect_source(self.engine, source, least_score=threshold, screen=Cheap() if screen else None)
+            run = detect_source(self.engine, source, batch=1, least_score=threshold, screen=Cheap() if screen else None)
             found = best_first(list(run))
-            text = json.dumps(
-                feature_collection(found, classes=about.classes, scene_id=source.scene_id, captured_at_s=0.0, model_digest="")
+            collection = feature_collection(
+                found,
+                classes=about.classes,
+                scene_id=source.scene_id,
+                captured_at_s=0.0,
+                model_digest="",
+                geo=source.geo,
             )
+            text = json.dumps(collection)
         boxes = np.column_stack([found.boxes_xyxy_px, found.scores, found.classes]).tolist() if len(found) else []
         tiles = {"seen": run.counts.seen, **run.counts.dropped}
         return {"boxes": boxes, "geojson_bytes": len(text), "tiles": tiles}
