@@ -33,7 +33,7 @@ def invoke(*words: str | Path, **kwargs: Any) -> Any:
 
 
 def test_the_promised_commands_are_there() -> None:
-    promised = {"run", "train", "detect", "evaluate", "passes", "report", "validate", "plugins", "doctor", "bench"}
+    promised = {"run", "train", "quantise", "detect", "evaluate", "passes", "report", "validate", "plugins", "doctor", "bench"}
     onboard = {f"onboard {name}" for name in ("serve", "detect", "status", "swap", "budget", "stop")}
     assert set(NAMES) == promised | onboard | {"update inspect"}
 

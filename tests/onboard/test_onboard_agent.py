@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from orbitloop.algorithms.mining.baselines import Always, Never
+from orbitloop.algorithms.screening import Cheap
 from orbitloop.algorithms.selection.value import Value
 from orbitloop.delta.codecs import Exact
 from orbitloop.errors import ModelError, StateError, UpdateError
@@ -74,6 +75,7 @@ class Ship:
             updater=Updater("sat-1", "tiny", slots, TrustedKeys.of([KEY.public], 1)),
             storage=self.storage,
             endpoint=self.endpoint,
+            screen=Cheap(),
             miner=miner or Always(),
             selector=Value(),
             guard=PowerGuard(FULL_WH, 0.3),
@@ -151,6 +153,19 @@ def test_seeing_a_scene_again_stores_nothing_twice(ship):
     ship.agent.observe(scene(), FULL_WH)
     ship.agent.observe(scene(), FULL_WH)
     assert len(ship.storage) == 4
+
+
+def test_blank_tiles_are_neither_looked_at_nor_paid_for(ship):
+    half = scene()
+    half.pixels[:, :80] = 90
+    seen = ship.agent.observe(half, FULL_WH)
+    assert seen.result is not None
+    assert seen.result.counts.dropped.get("blank", 0) > 0
+    assert ship.agent.tiles_dropped == seen.result.counts.tiles - len(seen.result.tiles) > 0
+    assert seen.spent_j == pytest.approx(len(seen.result.tiles) * ship.settings.energy_per_tile_j)
+    again = ship.agent.observe(scene(3), FULL_WH)
+    assert again.result is not None
+    assert again.result.counts.dropped == {}, "what an earlier capture held is no reason to pass over this one"
 
 
 @pytest.mark.parametrize("battery_wh", [30.0, 29.0, 0.0, 30.0 + 4 * 2.1 / 3600 - 1e-6, float("nan")])

@@ -55,7 +55,12 @@ def look_at_labels(plan: MissionPlan, data_dir: Path) -> tuple[RepeatedBoxes, ..
 
 def _plug_ins(plan: MissionPlan, registry: Registry) -> Iterator[Remark]:
     job = plan.job.spec
-    for kind, field, chosen in (("miner", "mining", job.mining), ("selector", "selection", job.selection)):
+    chosen_ones = (
+        ("screen", "screening", job.screening),
+        ("miner", "mining", job.mining),
+        ("selector", "selection", job.selection),
+    )
+    for kind, field, chosen in chosen_ones:
         part = "parameters" if chosen.name in registry.names(kind) else "name"
         try:
             registry.create(kind, chosen.name, chosen.parameters)

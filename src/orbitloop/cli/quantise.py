@@ -38,8 +38,7 @@ def quantise(
 
     \b
     Example:
-      orbitloop train missions/farmland-demo.yaml --out models/farmland
-      orbitloop quantise models/farmland missions/farmland-demo.yaml
+      orbitloop quantise models/farmland missions/farmland-demo.yaml --tiles 128
 
     \b
     Exit codes: 0 done; 1 the int8 form loses more than the mission allows (it is

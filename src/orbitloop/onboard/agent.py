@@ -32,7 +32,7 @@ from orbitloop.onboard.slots import SlotStore
 from orbitloop.onboard.storage import Storage
 from orbitloop.onboard.updates import Staged, Updater
 from orbitloop.onboard.weights import load_weights
-from orbitloop.plugins.kinds import Miner, Selector
+from orbitloop.plugins.kinds import Miner, Screen, Selector
 from orbitloop.records.contact import ContactWindow
 from orbitloop.records.detections_wire import detections_to_bytes
 from orbitloop.records.health import Beacon, beacon_to_bytes
@@ -100,6 +100,7 @@ class Agent:
         updater: Updater,
         storage: Storage,
         endpoint: Endpoint,
+        screen: Screen,
         miner: Miner,
         selector: Selector,
         guard: PowerGuard,
@@ -107,9 +108,10 @@ class Agent:
     ) -> None:
         self.settings, self.slots, self.updater = settings, slots, updater
         self.storage, self.endpoint = storage, endpoint
+        self.screen = screen
         self.miner: Miner = WithProbe(miner, settings.keep_easy)
         self.selector, self.guard, self.engine_factory = selector, guard, engine_factory
-        self.tiles_seen = self.hard_seen = 0
+        self.tiles_seen = self.tiles_dropped = self.hard_seen = 0
         self.reports: list[ApplyReport] = []
         self.told_version = 0
         """The newest update whose end has been reported."""
@@ -157,7 +159,8 @@ class Agent:
         if not self.guard.may_spend(tiles * self.settings.energy_per_tile_j, battery_wh):
             return Observation(None, (), 0, 0.0)
         with self.engine.pinned() as engine:  # one model for the whole capture, whatever is swapped meanwhile
-            result = detect_scene(engine, scene.pixels)
+            self.screen.reset()  # each capture's detections stand for themselves
+            result = detect_scene(engine, scene.pixels, screen=self.screen)
         hard = make_samples(
             scene,
             result,
@@ -181,6 +184,7 @@ class Agent:
             stored += self.storage.put(candidate, data)
         self._queue_detections(scene, result, engine)
         self.tiles_seen += len(result.tiles)
+        self.tiles_dropped += result.counts.tiles - len(result.tiles)
         self.hard_seen += len(hard)
         return Observation(result, tuple(hard), stored, len(result.tiles) * self.settings.energy_per_tile_j)
 
@@ -266,6 +270,7 @@ class Agent:
         """Return what is neither on flash nor in the blobs."""
         return {
             "tiles_seen": self.tiles_seen,
+            "tiles_dropped": self.tiles_dropped,
             "hard_seen": self.hard_seen,
             "told_version": self.told_version,
             "reports": [r.to_json() for r in self.reports],
@@ -281,6 +286,7 @@ class Agent:
         """
         try:
             self.tiles_seen, self.hard_seen = int(value["tiles_seen"]), int(value["hard_seen"])
+            self.tiles_dropped = int(value.get("tiles_dropped", 0))
             self.reports = [ApplyReport.from_json(r) for r in value["reports"]]
             self.told_version = int(value.get("told_version", max((r.version for r in self.reports), default=0)))
         except (KeyError, TypeError, ValueError) as error:

@@ -251,7 +251,12 @@ def _pinned(engine: Engine) -> AbstractContextManager[Engine]:
 
 
 def detect_scene(
-    engine: Engine, pixels: npt.NDArray[np.uint8], batch: int = 8, *, least_score: float | None = None
+    engine: Engine,
+    pixels: npt.NDArray[np.uint8],
+    batch: int = 8,
+    *,
+    least_score: float | None = None,
+    screen: Screen | None = None,
 ) -> SceneResult:
     """Detect in a scene that is in memory, and keep what was said of each tile.
 
@@ -260,6 +265,7 @@ def detect_scene(
         pixels: (height, width, 3) uint8 RGB.
         batch: tiles per inference; bounds memory, does not change the result.
         least_score: replaces the model's report score; nothing comes below its candidate score.
+        screen: the first stage; None looks at every tile. The caller resets it.
 
     Raises:
         ImageError: the pixels are of another kind, or there are none.
@@ -273,6 +279,7 @@ def detect_scene(
             source,
             batch=batch,
             least_score=least_score,
+            screen=screen,
             on_tile=lambda window, prediction: tiles.append((window, prediction)),
         )
         found = best_first(list(run))

@@ -110,6 +110,7 @@ class Counts:
     """How many samples came how far."""
 
     scenes: int = 0
+    tiles_dropped: int = 0
     tiles_seen: int = 0
     hard: int = 0
     stored: int = 0

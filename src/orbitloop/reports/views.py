@@ -223,11 +223,12 @@ def _largest(kinds: Mapping[str, int]) -> list[tuple[str, int]]:
 def funnel_chart(report: MissionReport) -> Markup:
     """Draw how many tiles came how far."""
     c = report.counts
-    steps = [("tiles seen", c.tiles_seen), ("hard", c.hard), ("sent down", c.sent), ("labelled", c.labelled)]
+    dropped = [("dropped unseen", c.tiles_dropped)] if c.tiles_dropped else []
+    steps = [*dropped, ("tiles seen", c.tiles_seen), ("hard", c.hard), ("sent down", c.sent), ("labelled", c.labelled)]
     rows = []
     for name, n in steps:
-        note = f"{percent(n / c.tiles_seen)} of tiles" if c.tiles_seen > 0 and name != "tiles seen" else ""
-        rows.append(Bar(name, n, "plain" if name == "tiles seen" else "down", note))
+        note = f"{percent(n / c.tiles_seen)} of tiles" if c.tiles_seen > 0 and name in ("hard", "sent down", "labelled") else ""
+        rows.append(Bar(name, n, "down" if note else "plain", note))
     return Markup(
         bars(
             rows,

@@ -23,6 +23,15 @@ class Mining(Section):
     """Its parameters."""
 
 
+class Screening(Section):
+    """Which tiles are not worth the network's time on board: blank, clouded, seen before."""
+
+    name: PluginName = "cheap"
+    """Name of the screen; `none` looks at every tile."""
+    parameters: Parameters = Field(default_factory=dict)
+    """Its parameters."""
+
+
 class Selection(Section):
     """Which hard examples go down in the next pass."""
 
@@ -167,6 +176,8 @@ class IncrementalLearningJobSpec(Section):
     """Name of the Dataset; not needed when the file has one."""
     model: Name | None = None
     """Name of the Model; not needed when the file has at most one."""
+    screening: Screening = Screening()
+    """Which tiles are not looked at, in each capture by itself."""
     mining: Mining = Mining()
     """Which predictions are hard examples."""
     selection: Selection = Selection()

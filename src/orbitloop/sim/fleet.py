@@ -163,6 +163,7 @@ def build_satellite(
         if saved
         else Storage(storage_bytes, samples, keep_sent_bytes=storage_bytes // 10),
         endpoint=Endpoint.from_json(saved["agent"]["endpoint"], space) if saved else Endpoint(space),
+        screen=registry.create("screen", job.screening.name, job.screening.parameters, "IncrementalLearningJob spec.screening"),
         miner=registry.create("miner", job.mining.name, job.mining.parameters, "IncrementalLearningJob spec.mining"),
         selector=registry.create(
             "selector", job.selection.name, job.selection.parameters, "IncrementalLearningJob spec.selection"

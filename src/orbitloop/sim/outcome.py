@@ -129,6 +129,7 @@ def _counts(run: MissionRun) -> Counts:
     counts = run.segment.counts
     return Counts(
         scenes=run.course.scenes,
+        tiles_dropped=sum(s.agent.tiles_dropped for s in run.satellites.values()),
         tiles_seen=sum(s.agent.tiles_seen for s in run.satellites.values()),
         hard=sum(s.agent.hard_seen for s in run.satellites.values()),
         stored=run.course.stored,
