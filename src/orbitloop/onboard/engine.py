@@ -102,7 +102,11 @@ def to_predictions(
 
 def _detections(rows: npt.NDArray[np.float32], rules: Preprocessing) -> Detections:
     """Score, threshold, clip to the tile and suppress one tile's rows (A, 5 + C)."""
-    near = rows[rows[:, 4] >= rules.candidate_score]  # score <= objectness, so this loses nothing and saves most of the work
+    # The score is at most the objectness, so this loses nothing, and leaves nothing to do for most tiles.
+    index = np.flatnonzero(rows[:, 4] >= rules.candidate_score)
+    if not index.size:
+        return Detections.empty()
+    near = rows[index]
     best = near[:, 5:].argmax(axis=1)
     scores = near[:, 4] * near[np.arange(len(near)), 5 + best]
     keep = scores >= rules.candidate_score
