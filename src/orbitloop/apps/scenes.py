@@ -38,8 +38,8 @@ class SceneOptions:
 
     `bands` and `stretch` are as `open_scene` has them. `geo` says where a scene lies, instead of what its file says. `listed`
     is how many detections, the best, a report holds in memory. The rest is as `detect_source` has it; `screen` is reset for
-    each scene, for each scene's detections stand for themselves. Four tiles at a time take 8 % less than one in int8 (full width,
-    320 px, one core); eight no less than four.
+    each scene, for each scene's detections stand for themselves. Four tiles at a time take 8 % less than one in int8 (full
+    width, 320 px, one core); eight no less than four.
     """
 
     bands: tuple[int, ...] | None = None
