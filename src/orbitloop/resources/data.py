@@ -187,7 +187,8 @@ class Quantisation(Section):
     calibration_tiles: Annotated[int, Field(ge=1, le=10_000), Integral] = 96
     """Real tiles of the base domains on which activations are looked at; a round looks at as many of its own as well."""
     max_loss: float = Field(default=0.02, ge=0, le=1)
-    """What AP50 may lose by it on the frozen base scenes (0.02 = two points); a model that loses more does not fly."""
+    """What AP50 may lose by it on the frozen base scenes (0.02 = two points). A model that loses more does not fly, where 20
+    objects or more say so."""
 
 
 class ModelSpec(Section):

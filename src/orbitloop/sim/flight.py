@@ -26,6 +26,9 @@ from orbitloop.sim.measure import Meter
 from orbitloop.sim.training import TrainedModel
 from orbitloop.sim.world import World
 
+LEAST_OBJECTS = 20
+"""With fewer on the frozen scenes a loss of some points is one object more or less, and no reason to stay on the ground."""
+
 Tensors = Mapping[str, npt.NDArray[Any]]
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
@@ -112,14 +115,14 @@ class Flight:
         """Measure trained model and flying form on frozen scenes.
 
         Raises:
-            ExportError: the form loses more than the rules allow.
+            ExportError: the form loses more than the rules allow, on objects enough to say so.
         """
         if self.metadata.form != INT8:
             return FormCheck(None, None)
         before = Meter(base.graph, classes, self.threads).on_images(base.weights, frozen).to_json()["ap50"]
         after = Meter(self.graph, classes, self.threads).on_images(self.launched.tensors, frozen).to_json()["ap50"]
         found = FormCheck(before, after)
-        if found.lost > self.rules.max_loss:
+        if found.lost > self.rules.max_loss and sum(len(image.boxes) for image in frozen) >= LEAST_OBJECTS:
             points = f"{100 * found.lost:.1f} points of AP50 on the frozen scenes, and may lose {100 * self.rules.max_loss:.1f}"
             cure = "raise spec.quantisation.calibrationTiles, allow more by maxLoss, or fly `form: float32`"
             raise ExportError(f"the int8 form loses {points}", where="Model spec.quantisation", remedy=cure)
