@@ -58,6 +58,7 @@ MALFORMED = {
     "no dtype": file({"a": {"shape": [2], "data_offsets": [0, 8]}}, bytes(8)),
     "row is text": file({"a": "F32"}, bytes(8)),
     "float64": file({"a": F32 | {"dtype": "F64", "shape": [1]}}, bytes(8)),
+    "dtype is a list": file({"a": F32 | {"dtype": ["F32"]}}, bytes(8)),
     "unknown dtype": file({"a": F32 | {"dtype": "O"}}, bytes(8)),
     "overlap": file({"a": F32, "b": F32}, bytes(8)),
     "gap": file({"a": F32, "b": F32 | {"data_offsets": [12, 20]}}, bytes(20)),

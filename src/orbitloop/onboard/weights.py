@@ -38,9 +38,9 @@ def load_weights(data: bytes) -> dict[str, npt.NDArray[Any]]:
     try:
         header: Any = json.loads(data[8 : 8 + header_bytes], object_pairs_hook=_unique)
         kinds = {name: row["dtype"] for name, row in header.items() if name != "__metadata__"}
+        odd = sorted(str(name) for name, kind in kinds.items() if kind not in _DTYPES)  # TypeError: a dtype that is a list
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"safetensors header is malformed ({error})", where="weights") from error
-    odd = sorted(str(name) for name, kind in kinds.items() if kind not in _DTYPES)
     if odd:
         raise ModelError(f"tensor {odd[0]!r} is none of {', '.join(_DTYPES)}", where="weights")
     try:
