@@ -95,6 +95,14 @@ def test_a_period_ends_by_the_clock_that_it_is_told():
     Ledger(Budget(tiles=1)).roll(5.0)
 
 
+def test_a_minute_period_is_still_one():
+    ledger = Ledger(Budget(tiles=1, period_s=5e-324))
+    for now_s in (1.0, 1e6):  # 1e6 s are more of these periods than a float can count
+        ledger.roll(now_s)
+        assert ledger.may(2) == 1
+        ledger.spend(1, 0.0)
+
+
 def test_a_new_budget_begins_a_new_period_and_a_refused_one_changes_nothing():
     ledger = Ledger(Budget(tiles=3))
     ledger.spend(ledger.may(3), 1.0)

@@ -162,9 +162,9 @@ class Ledger:
                 return
             if self._since_s is None:
                 self._since_s = now_s
-            over = math.floor((now_s - self._since_s) / length_s)
-            if over >= 1:
-                self._since_s += over * length_s
+            passed_s = now_s - self._since_s
+            if passed_s >= length_s:
+                self._since_s = now_s - math.fmod(passed_s, length_s)  # a quotient may be infinite: periods can be minute
                 self._clear()
 
     def may(self, tiles: int, *, whole: bool = False, beside: int = 0) -> int:
