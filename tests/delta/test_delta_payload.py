@@ -186,6 +186,23 @@ def test_a_third_partys_codec_goes_through_both_ends():
         make_delta(base, target, codec_for=lambda n, b, t: Negate())
 
 
+@pytest.mark.parametrize("error", [TypeError("float expected"), ZeroDivisionError(), KeyError("x"), MemoryError()])
+def test_a_third_partys_codec_that_fails_is_a_refusal(error):
+    class Fails:
+        summary = "Raises."
+
+        def encode(self, base, target):
+            return b""
+
+        def decode(self, base, data):
+            raise error
+
+    base = network()
+    payload = write_payload([Block("out.bias", "fails", base["out.bias"].shape, b"")])
+    with pytest.raises(UpdateError, match="out.bias.*'fails' fails"):
+        apply_delta(base, payload, codecs=dict(BUILT_IN) | {"fails": Fails})
+
+
 def test_the_payload_of_version_1_reads_for_ever():
     """The file was written once by this code; its result digest must not move on any machine or version."""
     base = {"w": (np.arange(24, dtype=np.float32).reshape(4, 6) - 11) / 7, "b": np.arange(4, dtype=np.float32) / 3}

@@ -47,6 +47,9 @@ def apply_delta(
             new = codecs[entry.codec]().decode(base[entry.name], payload[entry.offset : entry.offset + entry.length])
         except UpdateError as error:
             raise UpdateError(error.what, where=entry.name, remedy=error.remedy) from error
+        except Exception as error:  # a third party's codec may raise anything, and an update must never stop a satellite
+            what = f"codec {entry.codec!r} fails on it ({type(error).__name__}: {error})"
+            raise UpdateError(what, where=entry.name, remedy="tell its author") from error
         held = base[entry.name]
         if new.shape != held.shape or new.dtype != held.dtype:
             raise UpdateError(f"became {new.dtype} {new.shape}, and was {held.dtype} {held.shape}", where=entry.name)
