@@ -199,7 +199,7 @@ def test_a_third_partys_codec_that_fails_is_a_refusal(error):
 
     base = network()
     payload = write_payload([Block("out.bias", "fails", base["out.bias"].shape, b"")])
-    with pytest.raises(UpdateError, match="out.bias.*'fails' fails"):
+    with pytest.raises(UpdateError, match=r"out.bias.*'fails' fails"):
         apply_delta(base, payload, codecs=dict(BUILT_IN) | {"fails": Fails})
 
 
