@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from orbitloop.delta.apply import apply_delta, inspect_delta
+from orbitloop.delta.make import make_delta
 from orbitloop.errors import ExportError
 from orbitloop.ground.adapters.calibration import observe_activations
 from orbitloop.ground.export import write_graph
@@ -97,6 +99,40 @@ def test_batch_norm_alone_moves_no_integer_weight():
     assert all(n.endswith((".scale", ".bias")) for n in changed)
 
 
+def test_no_integer_moves_through_rounds_of_batch_norm_that_go_up_in_half_precision():
+    names = [n for n in partition(["bn"]) if not n.endswith((".mean", ".var"))]
+    rng = np.random.default_rng(5)
+    master, held = WEIGHTS, INTEGERS
+    for _ in range(4):
+        moved = {n: (a * rng.uniform(0.9, 1.1, a.shape)).astype(np.float32) if n in names else a for n, a in master.items()}
+        target = requantise(WIDTH, 1, moved, master, held, SEEN)
+        payload = make_delta(held, target)
+        master, held = moved, apply_delta(held, payload)
+        changed = {entry.name for entry in inspect_delta(payload)}
+        assert changed
+        assert all(n.endswith((".scale", ".bias")) for n in changed)
+    assert any((held[n] != target[n]).any() for n in changed)  # the rounding of half precision did come into it
+
+
+def test_a_channel_that_hardly_listens_keeps_its_bias():
+    """Steps of a bias are as fine as its channel's scale, and there are 2^32 of them."""
+    quiet = dict(WEIGHTS)
+    for name in ("bn08.weight", "conv10.weight", "conv13.weight"):
+        quiet[name] = WEIGHTS[name].copy()
+    quiet["bn08.weight"][:] = 0
+    quiet["bn08.bias"] = np.linspace(2, 5, len(WEIGHTS["bn08.bias"]), dtype=np.float32)
+    quiet["conv10.weight"][:2] = 0
+    quiet["conv13.weight"][1:] *= 1e-12
+    quiet["bn13.bias"] = WEIGHTS["bn13.bias"] + np.float32(3)
+    seen = observe_activations(FLOAT, quiet, list(tiles(8, seed=9)))
+    integers = quantise(WIDTH, 1, quiet, seen)
+    exact = OnnxEngine(write_graph(FLOAT, quiet), quiet).rows(tiles())
+    rounded = OnnxEngine(write_int8_graph(META, integers), integers).rows(tiles())
+    assert float(np.abs(rounded[..., 4:] - exact[..., 4:]).mean()) < 0.01
+    again = requantise(WIDTH, 1, quiet, quiet, integers, seen)
+    assert {n for n in again if not np.array_equal(again[n], integers[n])} == set()
+
+
 def test_what_did_not_train_does_not_change():
     after = requantise(WIDTH, 1, WEIGHTS, WEIGHTS, INTEGERS, SEEN)
     assert {n for n in after if not np.array_equal(after[n], INTEGERS[n])} == set()
@@ -148,6 +184,13 @@ def test_a_range_holds_zero_exactly_and_most_of_its_sample(low, high, seed):
     read = (np.clip(np.rint(sample / found.scale) + found.zero, 0, 255) - found.zero) * found.scale
     assert float(np.abs(read - sample).mean()) <= (high - low) / 100 + 1e-6
     assert error == pytest.approx(float(((read - sample) ** 2).mean()), abs=1e-9)
+
+
+def test_a_nearly_constant_layer_has_a_range():
+    sample = np.float32(2) + np.arange(100, dtype=np.float32) * np.float32(2.4e-7)
+    nearly = SEEN | {8: Activations(sample, float(sample.min()), float(sample.max()))}
+    found = quantise(WIDTH, 1, WEIGHTS, nearly)
+    assert float(found["pre08.scale"]) * (255 - int(found["pre08.zero"])) == pytest.approx(2, rel=0.02)
 
 
 def test_calibration_looks_at_objects_and_at_empty_ground():

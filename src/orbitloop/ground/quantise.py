@@ -11,7 +11,11 @@ ReLU that counts: negative values shrink to a tenth there, so most of the 256 st
 Weights keep their grid. A channel's integer weights are round(w / grid), with w the trained weight before batch-norm and
 `scale` = grid x gamma / sigma. So training that moves only batch-norm changes scales and biases and not one integer, and
 training that moves a weight a little changes the integers that cross a half. `requantise` holds a successor to its
-predecessor's grids and ranges, so that an update is small.
+predecessor's grids and ranges, so that an update is small. Scales go up in binary16, which moves a grid by up to 2^-11: an
+integer whose weight did not train stays all the same.
+
+A bias is an integer too, in steps of its channel's scale times the scale of what the layer reads, and has 32 bits. The scale of
+a channel that hardly listens (a batch-norm factor or weights near zero) is raised until its bias fits.
 """
 
 from __future__ import annotations
@@ -33,13 +37,19 @@ from orbitloop.records.scene import TileWindow
 F32 = npt.NDArray[np.float32]
 Weights = Mapping[str, F32]
 Tensors = dict[str, npt.NDArray[Any]]
-Spread = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+Floats = npt.NDArray[np.float64]
+Spread = tuple[Floats, Floats]
 
 WEIGHT_MAX = 127
 _CLIPS = np.linspace(0.70, 1.0, 13)
 _BINS = 2048
 _RANGES = np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0])
 CONCAT_LAYER, CONCAT_SOURCES = 20, (18, 8)
+_INPUT_SCALE = 1 / 255
+_MOST_BIAS = 2.0**30
+"""Steps of a bias; half of what 32 bits hold, since scales are rounded after this."""
+_LEAST_SCALE = 1e-20
+"""So that the product of two scales is a normal float32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,13 +81,7 @@ def quantise(width: float, classes: int, weights: Weights, seen: Mapping[int, Ac
     Raises:
         ExportError: a layer was not calibrated, or gave or holds values that are not finite.
     """
-    tensors: Tensors = {}
-    for layer in layers(width, classes):
-        if layer.kind == "conv":
-            tensors |= _integer_layer(layer, weights, None, None)
-        elif layer.kind == "output":
-            tensors |= {name: weights[name] for name in layer.tensors}
-    return tensors | _ranges(width, classes, seen)
+    return _tensors(width, classes, weights, _ranges(width, classes, seen))
 
 
 def requantise(
@@ -101,13 +105,27 @@ def requantise(
     Raises:
         ExportError: as `quantise`.
     """
-    tensors: Tensors = {}
+    return _tensors(width, classes, weights, _ranges(width, classes, seen, base), base_weights, base)
+
+
+def _tensors(
+    width: float,
+    classes: int,
+    weights: Weights,
+    ranges: Tensors,
+    base_weights: Weights | None = None,
+    base: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> Tensors:
+    """Return all tensors, layer by layer; each layer is told the scale of what it reads."""
+    tensors, scales = dict(ranges), {-1: _INPUT_SCALE}
     for layer in layers(width, classes):
         if layer.kind == "conv":
-            tensors |= _integer_layer(layer, weights, base_weights, base)
+            tensors |= _integer_layer(layer, weights, scales[layer.source], base_weights, base)
         elif layer.kind == "output":
             tensors |= {name: weights[name] for name in layer.tensors}
-    return tensors | _ranges(width, classes, seen, base)
+        own = f"act{layer.index:02d}.scale"
+        scales[layer.index] = float(ranges[own]) if own in ranges else scales[layer.source]
+    return tensors
 
 
 def folded(layer: Layer, weights: Weights) -> tuple[F32, F32]:
@@ -117,17 +135,26 @@ def folded(layer: Layer, weights: Weights) -> tuple[F32, F32]:
     return factor.astype(np.float32), (beta - mean * factor).astype(np.float32)
 
 
-def _integer_layer(layer: Layer, weights: Weights, base_weights: Weights | None, base: Mapping[str, Any] | None) -> Tensors:
+def _integer_layer(
+    layer: Layer, weights: Weights, reads_scale: float, base_weights: Weights | None, base: Mapping[str, Any] | None
+) -> Tensors:
     """Quantise one convolution; with a base, on the base's grid wherever that still holds the channel."""
     weight = weights[f"{layer.conv}.weight"]
     factor, offset = folded(layer, weights)
     if not (np.isfinite(weight).all() and np.isfinite(factor).all() and np.isfinite(offset).all()):
         raise ExportError("a weight is not finite", where=layer.conv, remedy="train it again with a lower learning rate")
-    rows = weight.reshape(len(weight), -1).astype(np.float64)
-    grid = _grids(rows) if base is None or base_weights is None else _kept_grids(layer, rows, base_weights, base)
+    rows, size = weight.reshape(len(weight), -1).astype(np.float64), np.abs(factor.astype(np.float64))
     # A batch-norm may turn a channel's sign; a scale is positive, so the integers carry it.
-    integers = _rounded(rows, grid) * np.where(factor < 0, -1, 1)[:, None]
-    scale = np.maximum(grid * np.abs(factor), np.finfo(np.float32).tiny)
+    sign = np.where(factor < 0, -1, 1)[:, None]
+    if base is None or base_weights is None:
+        grid = _grids(rows)
+        integers = _rounded(rows, grid) * sign
+    else:
+        grid, integers = _kept(layer, rows, sign, base_weights, base)
+    scale = np.maximum(grid * size, np.maximum(np.abs(offset) / (_MOST_BIAS * reads_scale), _LEAST_SCALE))
+    raised = scale > grid * size
+    wider = np.divide(scale, size, out=np.full_like(scale, np.inf), where=size > 0)
+    integers = np.where(raised[:, None], _rounded(rows, wider) * sign, integers)
     return {
         f"{layer.conv}.weight": integers.astype(np.int8).reshape(weight.shape),
         f"{layer.conv}.scale": scale.astype(np.float32),
@@ -135,28 +162,33 @@ def _integer_layer(layer: Layer, weights: Weights, base_weights: Weights | None,
     }
 
 
-def _rounded(rows: npt.NDArray[np.float64], grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _rounded(rows: Floats, grid: Floats) -> Floats:
     return np.clip(np.rint(rows / grid[:, None]), -WEIGHT_MAX, WEIGHT_MAX)
 
 
-def _grids(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _grids(rows: Floats) -> Floats:
     """Return the step per row (O,) of least squared error; clipping the largest weights is allowed."""
     peak = np.maximum(np.abs(rows).max(axis=1), 1e-12)
     steps = _CLIPS[:, None] * peak / WEIGHT_MAX
     errors = [((_rounded(rows, step) * step[:, None] - rows) ** 2).sum(axis=1) for step in steps]
-    chosen: npt.NDArray[np.float64] = steps[np.argmin(errors, axis=0), np.arange(len(rows))]
+    chosen: Floats = steps[np.argmin(errors, axis=0), np.arange(len(rows))]
     return chosen
 
 
-def _kept_grids(
-    layer: Layer, rows: npt.NDArray[np.float64], base_weights: Weights, base: Mapping[str, Any]
-) -> npt.NDArray[np.float64]:
-    """Return the base's step per row, and a new one where the row has outgrown it."""
+def _kept(
+    layer: Layer, rows: Floats, sign: npt.NDArray[np.int_], base_weights: Weights, base: Mapping[str, Any]
+) -> tuple[Floats, Floats]:
+    """Return step (O,) and integers (O, N) on the base's grid; a row that has outgrown it gets a new one."""
     factor, _ = folded(layer, base_weights)
     held = base[f"{layer.conv}.scale"].astype(np.float64) / np.maximum(np.abs(factor.astype(np.float64)), 1e-30)
     own = _grids(rows)
     fits = (held > 0.5 * own) & (held < 2.0 * own)
-    return np.where(fits, held, own)
+    grid = np.where(fits, held, own)
+    integers = _rounded(rows, grid)
+    before = base[f"{layer.conv}.weight"].reshape(rows.shape) * np.where(factor < 0, -1, 1)[:, None]
+    still = rows == base_weights[f"{layer.conv}.weight"].reshape(rows.shape)
+    still &= fits[:, None] & (np.abs(integers - before) <= 1)
+    return grid, np.where(still, before, integers) * sign
 
 
 def _ranges(
@@ -195,7 +227,7 @@ def _leaky(values: F32) -> F32:
 
 def _spread(sample: F32) -> Spread:
     """Return a sample as a histogram of some 2,000 bins, eight for each step of a uint8 range."""
-    counts, edges = np.histogram(sample, _BINS)
+    counts, edges = np.histogram(sample.astype(np.float64), _BINS)  # in float32 a nearly constant layer has no room for bins
     return (edges[:-1] + edges[1:]) / 2, counts / max(1, counts.sum())
 
 
