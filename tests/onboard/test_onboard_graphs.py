@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import onnx
@@ -272,6 +273,27 @@ def joined_otherwise(model: onnx.ModelProto) -> None:
     next(n for n in model.graph.node if n.output[0] == "l20").attribute[0].i = 2
 
 
+def a_second_line(model: onnx.ModelProto) -> None:
+    """A name that would go on in ncnn's text form as a layer of its own, of a kernel that its map does not have."""
+    first, second = list(model.graph.node)[:2]
+    second.input[0] = first.output[0] = "x 0=1\nConvolution evil 1 1 x y 0=9"
+
+
+def a_long_name(model: onnx.ModelProto) -> None:
+    first, second = list(model.graph.node)[:2]
+    second.input[0] = first.output[0] = "x" * 300
+
+
+def doubling(model: onnx.ModelProto) -> None:
+    """A kernel that is derived by 2^40 additions."""
+    names = ["conv00.weight", *(f"sum{i}" for i in range(40))]
+    nodes = [helper.make_node("Add", [old, old], [new]) for old, new in pairwise(names)]
+    rest = list(model.graph.node)
+    rest[0].input[1] = names[-1]
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *rest])
+
+
 NOT_UNDERSTOOD: dict[str, tuple[Change, str]] = {
     "another operation": (renamed_op("LeakyRelu", "Relu"), "Relu -> l00"),
     "another pool": (renamed_op("MaxPool", "AveragePool"), "AveragePool -> l01"),
@@ -285,6 +307,9 @@ NOT_UNDERSTOOD: dict[str, tuple[Change, str]] = {
     "kernels of other layers": (swapped_kernels, "Conv -> l00c"),
     "a map that is fused away": (read_before_the_norm, "l01"),
     "a map that comes later": (looped, "Conv -> l00c"),
+    "a name of two lines": (a_second_line, "name that ncnn's text form cannot hold"),
+    "a long name": (a_long_name, "name that ncnn's text form cannot hold"),
+    "derived for ever": (doubling, "256 nodes"),
     "along the rows": (joined_otherwise, "Concat -> l20"),
 }
 

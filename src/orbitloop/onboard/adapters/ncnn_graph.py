@@ -175,6 +175,8 @@ class _Translation:
         first = node.inputs[0]
         if not node.outputs or any(n in self._known or n in self._maps or n in self._made for n in node.outputs):
             raise ValueError("it makes nothing, or something again")
+        if not all(_is_word(name) for name in node.outputs):
+            raise ValueError("what it makes has a name that ncnn's text form cannot hold")
         if all(name in self._known for name in node.inputs):
             OPERATIONS[node.op]
             self._derived.update(dict.fromkeys(node.outputs, node))
@@ -343,6 +345,11 @@ _LAYERS: dict[str, Callable[[Node, list[str], _Shape, Known], _Layer]] = {
     "MaxPool": _pool,
     "Resize": _resize,
 }
+
+
+def _is_word(name: str) -> bool:
+    """Say whether ncnn reads a name as one word: its parser cuts at white space, and after 255 bytes."""
+    return 0 < len(name) <= 200 and name.isascii() and name.isprintable() and " " not in name
 
 
 def _texts(numbers: dict[int, int]) -> dict[int, str]:

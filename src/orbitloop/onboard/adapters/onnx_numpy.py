@@ -6,11 +6,14 @@ Source: github.com/onnx/onnx/blob/main/docs/Operators.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from orbitloop.onboard.adapters.onnx_graph import Array, Node
+
+MOST_STEPS = 256
+"""How many nodes may derive one value; our own graphs need 10. Nothing is remembered, so a short graph could ask for 2^n."""
 
 
 class Known:
@@ -23,12 +26,22 @@ class Known:
         return not name or name in self._derived or any(name in given for given in self._given)
 
     def __call__(self, name: str) -> Array:
+        """Return a value.
+
+        Raises:
+            KeyError, ValueError, IndexError, TypeError: nothing makes it, a node does not fit, or there are too many.
+        """
+        with np.errstate(all="ignore"):  # damaged weights: what is not finite is found in the output
+            return self._value(name, iter(range(MOST_STEPS)))
+
+    def _value(self, name: str, steps: Iterator[int]) -> Array:
         for given in self._given:
             if name in given:
                 return given[name]
+        if next(steps, None) is None:
+            raise ValueError(f"more than {MOST_STEPS} nodes derive one value")
         node = self._derived[name]
-        with np.errstate(all="ignore"):  # damaged weights: what is not finite is found in the output
-            made = OPERATIONS[node.op](node, [self(part) for part in node.inputs if part])
+        made = OPERATIONS[node.op](node, [self._value(part, steps) for part in node.inputs if part])
         return made[node.outputs.index(name)]
 
 
