@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import sys
@@ -89,6 +90,22 @@ def test_the_doctor_names_an_engine_that_does_not_load(monkeypatch: pytest.Monke
 def test_the_doctor_says_when_reports_are_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     assert diagnosis.reports_home().verdict is Verdict.WARN
+
+
+def test_an_engine_of_another_distribution_and_a_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`onnxruntime-gpu` brings the module `onnxruntime` too; and a folder `ncnn` beside the program is no engine."""
+
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    (tmp_path / "ncnn").mkdir()
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *(part for part in sys.path if not (Path(part) / "ncnn").exists())])
+    monkeypatch.delitem(sys.modules, "ncnn", raising=False)
+    importlib.invalidate_caches()
+    found = installed_engines()
+    assert found["onnxruntime"] == "of unknown version"
+    assert "ncnn" not in found
 
 
 def test_versions_are_those_of_the_distributions() -> None:

@@ -57,9 +57,19 @@ def open_engine(
 
 def installed_engines() -> dict[str, str]:
     """Return the version of each engine that is installed, by name; nothing is imported."""
-    from importlib.metadata import version  # here: it brings the e-mail package, 3.6 MB of memory that nobody needs on board
+    # Here: it brings the e-mail package, 3.6 MB of memory that nobody needs on board.
+    from importlib.metadata import PackageNotFoundError, version
 
-    return {name: version(name) for name in ENGINES if find_spec(name) is not None}
+    found: dict[str, str] = {}
+    for name in ENGINES:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:  # without an origin it is a folder that happens to have this name
+            continue
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # the module of another distribution, onnxruntime-gpu say
+            found[name] = "of unknown version"
+    return found
 
 
 def loads(name: str) -> str:
