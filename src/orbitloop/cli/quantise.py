@@ -9,7 +9,7 @@ import typer
 
 from orbitloop.cli.options import DEFAULT_DATA, DataDir, Json, MissionFile, Overrides, Quiet, Seed, check_out, load_plan
 from orbitloop.cli.terminal import add_row, only_results_on_stdout, print_json, show, table
-from orbitloop.errors import ExportError, ModelError
+from orbitloop.errors import ExportError, ModelError, StateError
 
 if TYPE_CHECKING:
     from orbitloop.sim.measure import Measurement
@@ -46,7 +46,7 @@ def quantise(
     21 data; 23 --out cannot be written.
     """
     plan = load_plan(mission, overrides, seed)
-    target = check_out(out or folder.with_name(folder.name + "-int8"))
+    target = check_out(out or _beside(folder))
     from orbitloop.apps.models import check_folder, open_model, store_model
     from orbitloop.cli.progress import watching
     from orbitloop.records.ids import digest_tensors
@@ -57,6 +57,8 @@ def quantise(
     from orbitloop.sim.world import open_world
 
     check_folder(target)
+    if target.resolve() == folder.resolve():
+        raise StateError("the trained model would be written over", where=str(target), remedy="name another --out")
     opened, world, threads = open_model(folder), open_world(plan, data, plan.seed), plan.mission.spec.threads
     metadata, rules = opened.engine.metadata, plan.model.spec.quantisation
     if metadata.form != FLOAT32:
@@ -90,6 +92,12 @@ def quantise(
         show(f"{'ok' if passed else 'TOO MUCH'}: {verdict}", f"digest: {digest}", f"model: {target}")
     if not passed:
         raise typer.Exit(1)
+
+
+def _beside(folder: Path) -> Path:
+    """Return the folder's own name with -int8 behind it; `.` and `..` have a name only once they are resolved."""
+    named = folder.resolve() if folder.name in ("", "..") else folder
+    return named.parent / f"{named.name}-int8"
 
 
 def _lost(before: Measurement, after: Measurement, group: str) -> float | None:
