@@ -14,7 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from orbitloop.apps import detector
+from orbitloop.apps.detector_client import DetectorClient
 from orbitloop.cli.main import app
+from orbitloop.errors import ImageError
 from orbitloop.onboard.resident import ResidentEngine
 from orbitloop.records.model import ModelMetadata, Preprocessing
 from orbitloop.records.prediction import Detections, Prediction
@@ -83,6 +85,23 @@ def test_people_read_tables(running: Path) -> None:
 )
 def test_what_the_detector_refuses_has_its_code(running: Path, words: tuple[str, ...], code: int) -> None:
     assert invoke(*words, "--socket", running).exit_code == code
+
+
+def test_a_scene_that_is_refused_does_not_end_the_others(running: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scene(client: DetectorClient, name: str) -> Any:
+        if name == "torn.tif":
+            raise ImageError("it is torn", where=name)
+        return whole(client, name)
+
+    whole = DetectorClient.scene
+    monkeypatch.setattr(DetectorClient, "scene", scene)
+    result = invoke("detect", "a.tif", "torn.tif", "b.tif", "--socket", running, "--json")
+    assert result.exit_code == 12
+    told = json.loads(result.stdout)
+    assert [one["file"] for one in told["scenes"]] == ["a.tif", "b.tif"]
+    assert told["errors"] == [{"what": "it is torn", "where": "torn.tif", "exit_code": 12}]
+    assert "torn.tif: it is torn" in result.stderr
+    assert invoke("detect", "torn.tif", "--socket", running).stdout == ""
 
 
 @pytest.mark.parametrize("words", [("status",), ("stop",), ("swap", "x"), ("budget",), ("detect", "x")])

@@ -14,6 +14,7 @@ an object. It ends with 0 after `stop` or SIGTERM, 130 after SIGINT, else with t
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -64,7 +65,9 @@ class Detector:
         cpu = time.thread_time if options.threads == 1 else time.process_time
         self.engine = ResidentEngine(engine, digest, clock=time.monotonic)
         limits = ServiceLimits(options.queue, options.per_client, options.request_tiles, options.batch)
-        scene = scene_looker(options.scenes, options.batch, options.screen) if options.scenes else None
+        scene = None
+        if options.scenes:
+            scene = scene_looker(options.scenes, options.batch, options.screen, bands=options.bands, stretch=options.stretch)
         self.service = Service(
             self.engine, ledger, Clocks(time.monotonic, cpu), self._post, limits=limits, scene=scene, state=self._state
         )
@@ -222,6 +225,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="first stage for scenes, `cheap` say; without it the network sees each tile",
     )
+    add("--bands", type=_bands, metavar="R,G,B", help="bands of a scene for red, green and blue, from 1; one for grey")
+    add("--stretch", type=_stretch, metavar="LOW,HIGH", help="values of a scene for black and white; with = if negative")
     add("--engine", default="onnxruntime", metavar="NAME", help="onnxruntime, or an optional engine that is installed")
     add("--threads", type=_count, default=1, metavar="N", help="threads of one inference (default 1)")
     add("--cpus", type=_cpus, metavar="A,B", help="run on these CPUs only")
@@ -295,6 +300,20 @@ def _seconds(text: str) -> float:
     if not 0 < value <= 86400:
         raise argparse.ArgumentTypeError(f"{value} is not in 0..86400")
     return value
+
+
+def _bands(text: str) -> tuple[int, ...]:
+    numbers = tuple(int(part) for part in text.split(","))
+    if len(numbers) not in (1, 3) or min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not three band numbers from 1, such as 3,2,1, or one")
+    return numbers
+
+
+def _stretch(text: str) -> tuple[float, float]:
+    low, high = (float(part) for part in text.split(","))
+    if not -math.inf < low < high < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not two numbers, the first below the second")
+    return low, high
 
 
 def _cpus(text: str) -> frozenset[int]:

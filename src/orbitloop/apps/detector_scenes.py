@@ -23,8 +23,19 @@ MAX_ANSWER_BOXES = 1_000_000
 """24 MB of answer. A scene that has more is no scene but noise."""
 
 
-def scene_looker(root: Path, batch: int, screen_name: str) -> LookAtScene:
-    """Return what looks at a scene below `root`, `batch` tiles at a time, after the named first stage (empty = none)."""
+def scene_looker(
+    root: Path,
+    batch: int,
+    screen_name: str,
+    *,
+    bands: tuple[int, ...] | None = None,
+    stretch: tuple[float, float] | None = None,
+) -> LookAtScene:
+    """Return what looks at a scene below `root`, `batch` tiles at a time, after the named first stage (empty = none).
+
+    `bands` and `stretch` are as `open_scene` has them: one camera's, so the same for all scenes. Boxes are in scene pixels, so
+    a scene whose georeference cannot be right is looked at all the same.
+    """
 
     def look(engine: Engine, name: str, ledger: Ledger, cpu_clock: Callable[[], float]) -> tuple[Detections, dict[str, Any]]:
         from orbitloop.onboard.adapters.scene_files import open_scene
@@ -34,7 +45,7 @@ def scene_looker(root: Path, batch: int, screen_name: str) -> LookAtScene:
         screen = _screen(screen_name)
         parts: list[Detections] = []
         boxes = 0
-        with open_scene(path) as source:
+        with open_scene(path, bands=bands, stretch=stretch, bad_geo="pixels") as source:
             run = detect_source(engine, source, batch=batch, screen=screen, ledger=ledger, cpu_clock=cpu_clock)
             for part in run:
                 boxes += len(part)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orbitloop.cli.options import Json
-from orbitloop.cli.terminal import add_row, print_json, show, table
-from orbitloop.errors import ImageError, ManifestError
+from orbitloop.cli.terminal import add_row, print_json, show, show_error, table
+from orbitloop.errors import ImageError, LinkError, ManifestError, OrbitloopError, WireError
 
 if TYPE_CHECKING:
     from orbitloop.apps.detector_client import DetectorClient
@@ -68,11 +68,16 @@ def serve(
 
 @app.command()
 def detect(
-    files: Annotated[list[str], typer.Argument(metavar="SCENE...", help="Scenes, named below the detector's --scenes.")],
+    files: Annotated[list[str], typer.Argument(metavar="SCENE", help="Scenes, named below the detector's --scenes.")],
     socket: Socket = DEFAULT_SOCKET,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", min=1, help="How long to wait for each scene's answer.")
+    ] = 600.0,
     json_output: Json = False,
 ) -> None:
     """Let the detector look at scenes that lie below its folder of scenes; boxes in scene pixels.
+
+    A scene that is refused is named on stderr and the next one is taken; the exit code is then that of the last error.
 
     \b
     Example:
@@ -82,19 +87,32 @@ def detect(
     Exit codes: 0 done; 12 image; 13 model; 18 nobody answers; 23 no such scene;
     24 busy, try again; 25 the budget does not allow it.
     """
-    rows = []
-    with _client(socket) as client:
+    rows, failed = [], []
+    with _client(socket, timeout) as client:
         classes = client.status()["model"]["classes"]
         for name in files:
-            rows.append(_scene(name, client.scene(name), classes))
+            try:
+                rows.append(_scene(name, client.scene(name), classes))
+            except OrbitloopError as error:
+                show_error(error)
+                failed.append(error)
+                if isinstance(error, LinkError | WireError):
+                    break  # the connection is of no more use
     if json_output:
-        print_json({"scenes": rows})
-        return
+        errors = [{"what": e.what, "where": e.where, "exit_code": e.exit_code} for e in failed]
+        print_json({"scenes": rows, "errors": errors})
+    elif rows:
+        show(_scene_table(rows))
+    if failed:
+        raise typer.Exit(failed[-1].exit_code)
+
+
+def _scene_table(rows: list[dict[str, Any]]) -> Any:
     listed = table("scene", ">tiles", ">dropped", ">refused", ">detections")
     for row in rows:
         tiles = row["tiles"]
         add_row(listed, row["file"], tiles["tiles"], sum(tiles["dropped"].values()), tiles["refused"], len(row["detections"]))
-    show(listed)
+    return listed
 
 
 @app.command()
@@ -207,10 +225,10 @@ def stop(socket: Socket = DEFAULT_SOCKET, json_output: Json = False) -> None:
     show(f"stopping; {told['waiting']} requests will be answered first")
 
 
-def _client(path: Path) -> DetectorClient:
+def _client(path: Path, timeout_s: float = 60.0) -> DetectorClient:
     from orbitloop.apps.detector_client import DetectorClient
 
-    return DetectorClient(path)
+    return DetectorClient(path, timeout_s)
 
 
 def _scene(name: str, found: Found, classes: list[str]) -> dict[str, Any]:
