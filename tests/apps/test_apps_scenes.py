@@ -243,6 +243,23 @@ def test_an_item_without_a_place_has_no_geometry(model: OpenModel, scene: Path, 
     assert set(pystac.Item.from_dict(value).assets) == {"scene"}
 
 
+def test_when_a_scene_was_taken_is_not_made_up(model: OpenModel, scene: Path, placed: tuple[str, Path], tmp_path: Path) -> None:
+    for file, expected in ((scene, None), (placed[1], "2024-05-06T07:08:09Z")):
+        detect_file(model, file, SceneOptions(), out=tmp_path / "x.geojson")
+        assert {f["properties"]["captured_at"] for f in read(tmp_path / "x.geojson")["features"]} == {expected}
+
+
+def test_who_says_where_a_scene_lies_needs_no_word_of_the_file(model: OpenModel, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="the extra geo is not installed")
+    file, affine = tmp_path / "nowhere.tif", rasterio.Affine(1, 0, 5e6, 0, -1, 5e6)
+    with rasterio.open(file, "w", "GTiff", 300, 200, 3, dtype="uint8", crs="EPSG:4326", transform=affine) as raster:
+        raster.write(picture(300, 200, 30).transpose(2, 0, 1))
+    with pytest.raises(ImageError, match="off the Earth") as refused:
+        detect_file(model, file, SceneOptions())
+    assert "--geo" in refused.value.remedy
+    assert detect_file(model, file, SceneOptions(geo=GeoTransform(1.0, 2.0, 1e-5, 0, 0, -1e-5))).placed
+
+
 def test_what_the_caller_says_of_the_place_counts(model: OpenModel, placed: tuple[str, Path], tmp_path: Path) -> None:
     options = SceneOptions(geo=GeoTransform(1.0, 2.0, 1e-5, 0, 0, -1e-5))
     detect_file(model, placed[1], options, stac=tmp_path / "s.stac.json")

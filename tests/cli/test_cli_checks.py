@@ -219,7 +219,16 @@ def test_doctor_looks_at_everything_promised(tmp_path: Path) -> None:
     checks = {check["name"]: check for check in value["checks"]}
     assert len(checks) >= 15
     wanted = {"python", "numpy", "torch", "onnxruntime", "cores", "memory", "disk", "clock", "training", "bf16", "webp"}
-    wanted |= {"onnx session", "max-pool padding", "accuracy measure", "signatures", "model cache", "data sets", "missions"}
+    wanted |= {
+        "scene files",
+        "onnx session",
+        "max-pool padding",
+        "accuracy measure",
+        "signatures",
+        "model cache",
+        "data sets",
+        "missions",
+    }
     assert wanted <= set(checks)
     assert all(check["verdict"] in ("ok", "warn", "fail") and check["found"] for check in checks.values())
     assert all(check["remedy"] for check in checks.values() if check["verdict"] != "ok")

@@ -135,7 +135,7 @@ def test_one_band_is_grey_and_two_are_a_question(tmp_path: Path) -> None:
     with open_scene(write_raster(tmp_path / "a.tif", values[:1])) as source:
         assert np.array_equal(whole(source)[0], rgb(values[[0, 0, 0]]))
     path = write_raster(tmp_path / "b.tif", values, colours=("gray", "undefined"))
-    with pytest.raises(ImageError, match=r"bands=\(3, 2, 1\)"):
+    with pytest.raises(ImageError, match="--bands 3,2,1"):
         open_scene(path)
 
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from orbitloop.apps.models import OpenModel
 from orbitloop.errors import StateError
+from orbitloop.onboard.adapters.raster_fence import rasterio_or_none
 from orbitloop.onboard.adapters.scene_files import open_scene
 from orbitloop.onboard.budget import Ledger
 from orbitloop.onboard.geojson import FeatureWriter, Origin, features, foreign_members
@@ -58,14 +59,15 @@ class SceneReport:
     """What was found in one scene.
 
     `best` are the best of `found` detections, in scene pixels. `wall_s` and `cpu_s` count from opening the file to the last
-    detection written. `placed`: coordinates are WGS84, else pixels. `out` and `stac` are the files that were written.
+    detection written. `placed`: coordinates are WGS84, else pixels. `captured_at_s` is None when the scene does not say. `out`
+    and `stac` are the files that were written.
     """
 
     path: Path
     width_px: int
     height_px: int
     placed: bool
-    captured_at_s: float
+    captured_at_s: float | None
     counts: TileCounts
     found: int
     best: Detections
@@ -138,15 +140,18 @@ def detect_file(
 
 
 def _open(path: Path, options: SceneOptions) -> SceneSource:
-    return open_scene(path, scene_id=path.name, bands=options.bands, stretch=options.stretch, limits=options.limits)
+    return open_scene(
+        path,
+        scene_id=path.name,
+        bands=options.bands,
+        stretch=options.stretch,
+        limits=options.limits,
+        bad_geo="refuse" if options.geo is None else "pixels",  # who says where it lies needs no word of the file
+    )
 
 
 def _origin(model: OpenModel, source: SceneSource, path: Path, geo: GeoMapping | None) -> Origin:
-    """Say what the scene's detections share. Where no tag tells when it was taken, the file's own date stands for it."""
-    taken_at_s = source.captured_at_s
-    if taken_at_s is None:
-        taken_at_s = path.stat().st_mtime
-    return Origin(model.engine.metadata.classes, path.name, taken_at_s, model.digest, geo or source.geo)
+    return Origin(model.engine.metadata.classes, path.name, source.captured_at_s, model.digest, geo or source.geo)
 
 
 def _stream(run: SceneRun, origin: Origin, out: Path | None, lines: IO[str] | None, best: _Best) -> None:
@@ -220,6 +225,12 @@ def whole_file(target: Path) -> Iterator[IO[str]]:
     except BaseException:
         spare.unlink(missing_ok=True)
         raise
+
+
+def reader_versions() -> str:
+    """Return the versions of what reads GeoTIFF, empty where the extra `geo` is not installed."""
+    rasterio = rasterio_or_none()
+    return "" if rasterio is None else f"rasterio {rasterio.__version__}, GDAL {rasterio.__gdal_version__}"
 
 
 def spool() -> IO[str]:

@@ -49,18 +49,20 @@ def scene_item(report: SceneReport, origin: Origin, source: SceneSource, model: 
     if report.stac is None:
         raise ValueError("an item needs a file to lie in")
     geometry, bbox = footprint(origin.geo, source.width_px, source.height_px) if origin.geo else (None, None)
+    # An item must have a time. Where no tag tells when the scene was taken, the file's own date stands for it, and it is said.
+    taken_at_s = report.path.stat().st_mtime if origin.captured_at_s is None else origin.captured_at_s
     item = pystac.Item(
         id=report.path.stem,
         geometry=geometry,
         bbox=bbox,
-        datetime=datetime.fromtimestamp(origin.captured_at_s, UTC),
+        datetime=datetime.fromtimestamp(taken_at_s, UTC),
         properties={
             "orbitloop:model": model,
             "orbitloop:model_digest": origin.model_digest,
             "orbitloop:classes": list(origin.classes),
             "orbitloop:detections": report.found,
             "orbitloop:tiles": report.counts.to_json(),
-            "orbitloop:captured_at_from": "file" if source.captured_at_s is None else "scene",
+            "orbitloop:captured_at_from": "file" if origin.captured_at_s is None else "scene",
         },
     )
     scene = pystac.Asset(_relative(report.path, report.stac), media_type=_MEDIA_TYPES.get(report.path.suffix.lower()))

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from orbitloop.cli.options import Json, Quiet
-from orbitloop.cli.terminal import add_row, only_results_on_stdout, print_json, show, show_error, table
+from orbitloop.cli.terminal import add_row, note, only_results_on_stdout, print_json, show, show_error, table
 from orbitloop.errors import ImageError, OrbitloopError
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ class _Run:
                         if writer is None:
                             writer = FeatureWriter(stdout, foreign_members(placed=report.placed))
                         _copy(lines, writer)
+                        if report.counts.cut_short:
+                            note(f"{scene}: {report.counts.refused} tiles not looked at: the budget is spent")
         finally:  # what stands on stdout is a whole collection, also after Ctrl-C
             (writer or FeatureWriter(stdout)).close()
 

@@ -70,6 +70,7 @@ def examine(data_dir: Path, missions_dir: Path) -> list[Finding]:
         ("onnx session", onnx_session),
         ("max-pool padding", max_pool),
         ("engines", engines),
+        ("scene files", scene_files),
         ("reports home", reports_home),
         ("webp", webp),
         ("accuracy measure", coco),
@@ -274,6 +275,16 @@ def engines() -> Finding:
     listed = ", ".join(f"{name} {version}" for name, version in found.items())
     remedy = f"pip install --force-reinstall {' '.join(broken)}, or leave --engine at onnxruntime" if broken else ""
     return Finding("engines", Verdict.WARN if broken else Verdict.OK, listed, remedy)
+
+
+def scene_files() -> Finding:
+    """Which scenes can be read; PNG, JPEG and WebP always."""
+    from orbitloop.apps.scenes import reader_versions
+
+    found = reader_versions()
+    if found:
+        return Finding("scene files", Verdict.OK, found)
+    return Finding("scene files", Verdict.WARN, "no GeoTIFF, and pictures only as a whole", "pip install 'orbitloop[geo]'")
 
 
 def reports_home() -> Finding:

@@ -37,13 +37,14 @@ _CORNERS = [0, 1, 2, 1, 2, 3, 0, 3]  # x0 y0, x1 y0, x1 y1, x0 y1 of a box x0, y
 class Origin:
     """What all detections of one scene share.
 
-    `classes` is the model's class list; an index beyond it is written as its number. `captured_at_s` is UTC seconds.
+    `classes` is the model's class list; an index beyond it is written as its number. `captured_at_s` is UTC seconds, None
+    when nobody knows.
     `model_digest` names the weights. `geo` maps pixels to WGS84; None leaves pixels.
     """
 
     classes: Sequence[str]
     scene_id: str
-    captured_at_s: float
+    captured_at_s: float | None
     model_digest: str
     geo: GeoMapping | None = None
 
@@ -56,7 +57,8 @@ def features(detections: Detections, origin: Origin) -> Iterator[dict[str, Any]]
     """
     corners = detections.boxes_xyxy_px.astype(np.float64)[:, _CORNERS].reshape(-1, 2)
     places = corners if origin.geo is None else origin.geo.lonlats_deg(corners)
-    shared = {"scene": origin.scene_id, "captured_at": iso_utc(origin.captured_at_s), "model": origin.model_digest}
+    taken = None if origin.captured_at_s is None else iso_utc(origin.captured_at_s)
+    shared = {"scene": origin.scene_id, "captured_at": taken, "model": origin.model_digest}
     rings = places.reshape(-1, 4, 2).tolist()
     for ring, score, index in zip(rings, detections.scores.tolist(), detections.classes.tolist(), strict=True):
         known = 0 <= index < len(origin.classes)

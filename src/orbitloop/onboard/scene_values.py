@@ -58,7 +58,7 @@ def choose_bands(
         raise ImageError(
             f"cannot tell red, green and blue among {count} bands ({', '.join(colours)})",
             where=where,
-            remedy="choose them, such as bands=(3, 2, 1), or one as grey, such as bands=(1,)",
+            remedy="choose three, such as --bands 3,2,1, or one as grey, such as --bands 1",
         )
     return tuple(usable[:3]) if len(usable) > 2 else (usable[0],)
 

@@ -28,7 +28,7 @@ from orbitloop.onboard.adapters.raster_fence import fence
 from orbitloop.records.scene import GeoMapping, GeoTransform
 
 _Points = npt.NDArray[np.float64]
-_REMEDY = "correct the file's CRS (gdal_edit.py -a_srs), or open it with bad_geo='pixels'"
+_REMEDY = "correct the file's CRS (gdal_edit.py -a_srs), or say where it lies (--geo); in code: bad_geo='pixels'"
 _YEARS = range(1960, 2101)
 
 

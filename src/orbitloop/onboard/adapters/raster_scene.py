@@ -118,11 +118,13 @@ def _layout(dataset: Any, asked: tuple[int, ...] | None, limits: SceneLimits, wh
         if count > limits.bands:
             raise ImageError(f"scene of {count} bands is over the limit of {limits.bands}", where=where)
         bands = choose_bands(asked, [c.name for c in dataset.colorinterp], dataset.descriptions, where)
-        names = {dataset.dtypes[band - 1] for band in bands}
+        names = sorted({dataset.dtypes[band - 1] for band in bands})
         shapes = {dataset.block_shapes[band - 1] for band in bands}
-        if len(names) != 1 or len(shapes) != 1 or not _is_real(name := names.pop()):
+        if len(names) != 1 or len(shapes) != 1 or not _is_real(name := names[0]):
             raise ImageError(
-                f"values of {', '.join(dataset.dtypes[:3])} have no brightness", where=where, remedy="real numbers"
+                f"values of {', '.join(names)} have no brightness, or the bands differ in type",
+                where=where,
+                remedy="make them real and of one type (gdal_translate -ot UInt16)",
             )
         rows, columns = shapes.pop()
         dtype = np.dtype(name)
