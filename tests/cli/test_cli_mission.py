@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from orbitloop.apps.models import open_model, store_model
 from orbitloop.cli.main import app
 from orbitloop.errors import TrainingError
-from orbitloop.ground.export import write_graph
+from orbitloop.ground.export_int8 import write_int8_graph
 from orbitloop.records.pixels import encode_image
 
 TINY = """
@@ -263,7 +263,7 @@ def test_report_refuses_what_is_none_or_was_changed(world: SimpleNamespace, tmp_
 # -- train, evaluate -----------------------------------------------------------------------------------------------------
 
 
-def test_train_writes_the_model_that_the_run_started_with(world: SimpleNamespace) -> None:
+def test_train_and_quantise_write_the_model_that_the_run_started_with(world: SimpleNamespace) -> None:
     out = world.root / "base"
     result = invoke("train", world.mission, "--out", out, "--json", "--quiet")
     assert result.exit_code == 0, result.stderr
@@ -271,11 +271,14 @@ def test_train_writes_the_model_that_the_run_started_with(world: SimpleNamespace
     assert result.stderr == ""
     assert {file.name for file in out.iterdir()} == {"graph.onnx", "weights.safetensors"}
     run = json.loads((world.out / "report.json").read_text())
-    assert (value["parameters"], value["bytes"]) == (run["model"]["parameters"], run["model"]["bytes"])
+    made = one_object(invoke("quantise", out, world.mission, "--out", world.root / "flies", "--json", "--quiet"))
+    sizes = {"float32": value["bytes"], "int8": run["model"]["bytes"]}
+    assert (value["parameters"], made["bytes"]) == (run["model"]["parameters"], sizes)
     found = one_object(invoke("evaluate", out, world.mission, "--json"))
     assert found["digest"] == value["digest"]
-    assert found["new"]["ap50"] == pytest.approx(run["accuracy"]["new_before"])
-    assert found["old"]["ap50"] == pytest.approx(run["accuracy"]["old_before"])
+    flies = one_object(invoke("evaluate", world.root / "flies", world.mission, "--json"))
+    assert flies["new"]["ap50"] == pytest.approx(run["accuracy"]["new_before"])
+    assert flies["old"]["ap50"] == pytest.approx(run["accuracy"]["old_before"])
     assert list(found["phases"]) == ["autumn"]
     assert "digest: sha256:" in invoke("train", world.mission, "--out", out, "--quiet").stdout
 
@@ -300,7 +303,7 @@ def test_evaluate_agrees_with_the_report(world: SimpleNamespace) -> None:
 def test_evaluate_refuses_a_model_of_other_classes(world: SimpleNamespace, tmp_path: Path) -> None:
     model = open_model(world.model)
     other = replace(model.engine.metadata, classes=("barn",))
-    store_model(tmp_path / "other", write_graph(other, model.weights), model.weights)
+    store_model(tmp_path / "other", write_int8_graph(other, model.weights), model.weights)
     result = invoke("evaluate", tmp_path / "other", world.mission)
     assert (result.exit_code, result.stdout) == (13, "")
     assert "the model knows barn" in result.stderr
