@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,24 @@ def test_a_scene_that_lies_nowhere_is_looked_at_for_boxes_are_in_pixels(tmp_path
     ) as raster:
         raster.write(pixels)
     assert (look(tmp_path, "a.tif") == pixels.transpose(1, 2, 0)).all()
+
+
+def test_a_scene_that_shows_nothing_gives_way_to_others(tmp_path: Path) -> None:
+    Image.fromarray(np.full((5000, 64, 3), 9, np.uint8)).save(tmp_path / "sea.png")
+    engine, ways = Watching(), []
+    _, about = scene_looker(tmp_path, 1, "cheap")(engine, "sea.png", Ledger(), lambda: 0.0, lambda: ways.append(1))
+    assert engine.seen == []
+    assert about["tiles"]["dropped"] == {"blank": 625 * 8}
+    assert len(ways) > 2
+
+
+def test_a_scene_is_called_what_it_was_asked_for_by(tmp_path: Path) -> None:
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.webp")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "plain.webp")
+    (tmp_path / "plain.webp").rename(odd)
+    (tmp_path / "latest.webp").symlink_to(odd)
+    _, about = scene_looker(tmp_path, 1, "")(Watching(), "latest.webp", Ledger(), lambda: 0.0, lambda: None)
+    assert about["scene"] == "latest"
 
 
 def test_options_for_scenes() -> None:

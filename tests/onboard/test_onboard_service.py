@@ -189,7 +189,7 @@ def test_who_has_gone_is_forgotten():
 def scene_of(batches: int, then: Exception | None = None, during: Any = None) -> Any:
     """Return a scene of so many batches of two tiles; `during` is called before each."""
 
-    def look(engine: Any, name: str, ledger: Ledger, cpu_s: Any) -> tuple[Detections, dict[str, Any]]:
+    def look(engine: Any, name: str, ledger: Ledger, cpu_s: Any, give_way: Any) -> tuple[Detections, dict[str, Any]]:
         before_s = cpu_s()
         for turn in range(batches):
             if during:
@@ -243,6 +243,50 @@ def test_a_scene_that_fails_does_not_end_the_service(error: Exception, kind: str
     bench.ask(1, DetectScene(1, "s.tif"))
     bench.tiles(1, 2, 0)
     assert kinds(bench.work()) == [(1, 2, "Found"), (1, 1, kind)]
+
+
+@pytest.mark.parametrize("odd", ["\udcff.tif", float("nan"), {1, 2}], ids=["no text", "no number", "no JSON"])
+def test_an_answer_without_a_form_on_the_wire_does_not_end_the_service(odd: Any):
+    bench = Bench(scene=lambda *_: (Detections.empty(), {"scene": odd}))
+    bench.ask(1, DetectScene(1, "s.tif"))
+    bench.tiles(1, 2, 0)
+    assert kinds(bench.work()) == [(1, 2, "Found"), (1, 1, "OrbitloopError")]
+    assert bench.service.status()["failed"] == 1
+
+
+def empty_sea(pieces: int, during: Any) -> Any:
+    """Return a scene of so many pieces in which no tile is worth a batch."""
+
+    def look(engine: Any, name: str, ledger: Ledger, cpu_s: Any, give_way: Any) -> tuple[Detections, dict[str, Any]]:
+        began_s = cpu_s()
+        for turn in range(pieces):
+            during(turn)
+            give_way()
+        return Detections.empty(), {"cpu_s": cpu_s() - began_s}
+
+    return look
+
+
+def test_a_scene_without_a_batch_keeps_no_tiles_waiting_and_is_not_charged_for_them():
+    bench = Bench(scene=empty_sea(3, lambda turn: bench.tiles(1, turn, turn)))
+    bench.ask(2, DetectScene(9, "s.tif"))
+    answers = bench.work()
+    assert kinds(answers) == [(1, 0, "Found"), (1, 1, "Found"), (1, 2, "Found"), (2, 9, "Found")]
+    assert answers[3][1].about["cpu_s"] == 0
+
+
+def test_a_scene_without_a_batch_ends_when_the_detector_does():
+    done: list[int] = []
+
+    def during(turn: int) -> None:
+        done.append(turn)
+        if turn == 1:
+            bench.service.abort()
+
+    bench = Bench(scene=empty_sea(99, during))
+    bench.ask(2, DetectScene(9, "s.tif"))
+    assert kinds(bench.work()) == [(2, 9, "BusyError")]
+    assert done == [0, 1]
 
 
 def test_without_scenes_they_are_refused():

@@ -37,7 +37,9 @@ def scene_looker(
     a scene whose georeference cannot be right is looked at all the same.
     """
 
-    def look(engine: Engine, name: str, ledger: Ledger, cpu_clock: Callable[[], float]) -> tuple[Detections, dict[str, Any]]:
+    def look(
+        engine: Engine, name: str, ledger: Ledger, cpu_clock: Callable[[], float], give_way: Callable[[], None] = lambda: None
+    ) -> tuple[Detections, dict[str, Any]]:
         from orbitloop.onboard.adapters.scene_files import open_scene
         from orbitloop.onboard.pipeline import detect_source
 
@@ -45,8 +47,17 @@ def scene_looker(
         screen = _screen(screen_name)
         parts: list[Detections] = []
         boxes = 0
-        with open_scene(path, bands=bands, stretch=stretch, bad_geo="pixels") as source:
-            run = detect_source(engine, source, batch=batch, screen=screen, ledger=ledger, cpu_clock=cpu_clock)
+        # By the name that was asked for: what a link leads to may have one that is no text.
+        with open_scene(path, scene_id=Path(name).stem, bands=bands, stretch=stretch, bad_geo="pixels") as source:
+            run = detect_source(
+                engine,
+                source,
+                batch=batch,
+                screen=screen,
+                ledger=ledger,
+                cpu_clock=cpu_clock,
+                progress=lambda done, total: give_way(),
+            )
             for part in run:
                 boxes += len(part)
                 if boxes > MAX_ANSWER_BOXES:

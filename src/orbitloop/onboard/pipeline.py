@@ -115,7 +115,7 @@ def detect_source(
         screen: the first stage; None looks at every tile that has a valid pixel. The caller resets it.
         ledger: asked before each batch and charged after it. When it allows no more, the scene is cut short there.
         cpu_clock: the CPU seconds that the ledger is charged with, reading, cutting and screening included; without it 0 s.
-        progress: told how many of how many tiles are done.
+        progress: told how many of how many tiles are done, after each batch and each chunk; what it raises ends the scene.
         on_tile: given each tile's prediction, in the order in which they are looked at.
 
     Raises:
@@ -159,6 +159,7 @@ class SceneRun:
                 yield clip_to(bench.merger.advance(top_px), width_px, height_px)
             if not self._take(bench, chunk):
                 break
+            self._tell()
         self._run(bench)
         bench.charge(0)  # what was read, cut and dropped since the last batch
         yield clip_to(bench.merger.finish(), width_px, height_px)
@@ -183,9 +184,12 @@ class SceneRun:
         self._seen += granted
         if granted < wanted:
             self._refused = self._tiles - self._seen - self._dropped.total()
+        self._tell()
+        return granted == wanted
+
+    def _tell(self) -> None:
         if self._look.progress:
             self._look.progress(self._seen + self._dropped.total(), self._tiles)
-        return granted == wanted
 
 
 class _Bench:

@@ -8,8 +8,9 @@ that speaks to clients (`receive`, `forget`) and the one that computes (`work`).
             -> queued              tiles and scenes, first come first served; tiles that wait together are one batch
             -> handed out          swap and stop, to who runs it
 
-A scene is long. It is one job on one pinned model, and before each of its batches one batch of waiting tiles is served, so
-neither starves the other. Nothing is dropped silently: each request gets exactly one answer, if its client is still there.
+A scene is long. It is one job on one pinned model, and before each of its batches, and after each piece of it that needs none
+(open sea, no data), one batch of waiting tiles is served, so neither starves the other. Nothing is dropped silently: each
+request gets exactly one answer, if its client is still there.
 """
 
 from __future__ import annotations
@@ -69,9 +70,10 @@ class Clocks:
         self.now_s, self.cpu_s = now_s, cpu_s
 
 
-LookAtScene = Callable[[Engine, str, Ledger, Callable[[], float]], tuple[Detections, dict[str, Any]]]
+LookAtScene = Callable[[Engine, str, Ledger, Callable[[], float], Callable[[], None]], tuple[Detections, dict[str, Any]]]
 """Detects in a scene's file with an engine, asking the ledger before each batch and charging it by the CPU clock that it is
-given. Returns the detections in scene pixels, and what is to be said of the scene. Raises OrbitloopError."""
+given; calls the last argument between pieces of the scene, which gives way to others, or raises when there is no time left.
+Returns the detections in scene pixels, and what is to be said of the scene. Raises OrbitloopError."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,9 +227,14 @@ class Service:
         }
 
     def answer(self, client: int, answer: Answer) -> None:
-        """Send an answer."""
+        """Send an answer; one that has no form on the wire (a name that is no text, a number that is none) is a failure."""
+        try:
+            data = answer_to_bytes(answer)
+        except (ValueError, TypeError) as error:
+            answer = Failed(answer.request_id, _known(error))
+            data = answer_to_bytes(answer)
         self._tally("failed" if isinstance(answer, Failed) else "answered")
-        self._send(client, answer_to_bytes(answer))
+        self._send(client, data)
 
     def _tally(self, what: str) -> None:
         with self._lock:
@@ -329,7 +336,7 @@ class Service:
         try:
             with self.engine.pinned() as engine:
                 polite = _Polite(engine, self)
-                found, about = self._scene(polite, request.path, self.ledger, polite.cpu_s)
+                found, about = self._scene(polite, request.path, self.ledger, polite.cpu_s, polite.give_way)
                 about["budget"] = self.ledger.report().to_json()
                 answer: Answer = Found(request.request_id, engine.digest, (found,), None, about)
         except BudgetError as error:
@@ -357,7 +364,7 @@ class _Polite:
 
     def __init__(self, inner: Engine, service: Service) -> None:
         self._inner, self._service = inner, service
-        self._others_s = 0.0
+        self._others_s, self._has_served = 0.0, False
 
     @property
     def metadata(self) -> ModelMetadata:
@@ -368,14 +375,28 @@ class _Polite:
         return self._service._clocks.cpu_s() - self._others_s
 
     def infer(self, tiles: npt.NDArray[np.uint8]) -> list[Prediction]:
+        self._serve_others(len(tiles))
+        self._has_served = True
+        self._service.ledger.roll(self._service._clocks.now_s())
+        return self._inner.infer(tiles)
+
+    def give_way(self) -> None:
+        """Let waiting tiles go first where no batch has since the last time.
+
+        Raises:
+            BusyError: the detector is stopping.
+        """
+        if not self._has_served:
+            self._serve_others(0)
+        self._has_served = False
+
+    def _serve_others(self, beside: int) -> None:
         service = self._service
         began_s = service._clocks.cpu_s()
-        service._serve_tiles(beside=len(tiles))
+        service._serve_tiles(beside)
         self._others_s += service._clocks.cpu_s() - began_s
         if service._aborted:
             raise _stopping()
-        service.ledger.roll(service._clocks.now_s())
-        return self._inner.infer(tiles)
 
 
 def _known(error: Exception) -> OrbitloopError:
