@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,16 +18,19 @@ from detector_running import SIDE, Running, noise, write_model
 from PIL import Image
 from swap_load import run_load
 
+from orbitloop.apps.detector import Detector
 from orbitloop.apps.detector_client import DetectorClient
 from orbitloop.apps.detector_files import load_folder
 from orbitloop.errors import BudgetError, BusyError, LinkError, ModelError, OrbitloopError, StateError, WireError
 from orbitloop.onboard.budget import Budget
+from orbitloop.onboard.service import Handed
 from orbitloop.onboard.service_wire import (
     LENGTH,
     AskStatus,
     DetectTiles,
     Failed,
     Found,
+    Stop,
     answer_from_bytes,
     frame,
     request_to_bytes,
@@ -273,6 +277,21 @@ def test_stop_answers_what_is_under_way_and_removes_the_socket(models, tmp_path)
     assert {type(a.error) for a in answers if isinstance(a, Failed)} <= {BusyError}
     assert (code, err, running.socket.exists()) == (0, "", False)
     assert [row["event"] for row in log if row["event"] != "cut"] == ["stopping", "ended"]
+
+
+def test_a_second_client_that_asks_for_the_end_makes_it_no_hurry():
+    detector, said = Detector.__new__(Detector), []
+    detector.service = SimpleNamespace(
+        receive=lambda *_: Handed(1, Stop(1)), answer=lambda *answer: said.append(answer), waiting=0
+    )
+    detector._server, detector._options = SimpleNamespace(wake=lambda: None), SimpleNamespace(grace=30.0)
+    detector._say, detector._stop_by_s = lambda *_, **__: None, None
+    detector.on_frame(1, b"")
+    until_s = detector._stop_by_s
+    detector.on_frame(2, b"")
+    assert (detector._stop_by_s, len(said)) == (until_s, 2)
+    detector.request_stop()  # a second signal is one
+    assert detector._stop_by_s < until_s
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["term", "int"])

@@ -120,8 +120,9 @@ class Detector:
             self._begin_swap(handed)
         else:
             self.service.answer(client, Done(handed.request.request_id, {"waiting": self.service.waiting}))
-            self._say("stopping", why="asked by a client")
-            self.request_stop()
+            if self._stop_by_s is None:  # two clients that ask for the same are no hurry
+                self._say("stopping", why="asked by a client")
+                self.request_stop()
 
     def on_passed_over(self, client: int) -> None:
         self.service.refuse(client)
