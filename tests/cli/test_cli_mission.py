@@ -390,7 +390,23 @@ def test_detect_by_an_unknown_screen_or_a_budget_without_a_price(world: SimpleNa
     assert invoke("detect", scene, "--model", world.model, "--screen", "chaep").exit_code == 20
     result = invoke("detect", scene, "--model", world.model, "--joules", "3")
     assert result.exit_code == 23
-    assert "joules per tile or watts" in result.stderr
+    assert "--joules-per-tile or --watts" in result.stderr
+
+
+def test_detect_tells_joules_where_their_price_is_known(world: SimpleNamespace, scene: Path) -> None:
+    value = one_object(invoke("detect", scene, "--model", world.model, "--joules-per-tile", "2", "--json"))
+    assert value["budget"]["joules"] == {"spent": 2.0 * value["scenes"][0]["tiles"]["seen"], "left": None}
+    assert value["budget"]["period"] == 1
+
+
+def test_a_scenes_name_does_not_command_the_terminal(world: SimpleNamespace, scene: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "\x1b[31mred.png"
+    odd.write_bytes(scene.read_bytes())
+    for words in ((), ("--out", tmp_path / "found")):
+        result = invoke("detect", odd, "--model", world.model, *words)
+        assert result.exit_code == 0
+        assert "\x1b" not in result.stdout
+        assert "?[31mred.png: " in result.stdout
 
 
 def test_detect_keeps_within_a_budget_and_says_so(world: SimpleNamespace, scene: Path, tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ def detect(
     joules: Annotated[
         float | None, typer.Option(metavar="J", min=0, help="Budget: energy, by --watts or --joules-per-tile.")
     ] = None,
-    watts: Annotated[float, typer.Option(metavar="W", min=0, help="What a CPU second draws.")] = 0.0,
+    watts: Annotated[
+        float, typer.Option(metavar="W", min=0, help="What a CPU second draws; joules are then told in --json.")
+    ] = 0.0,
     joules_per_tile: Annotated[float, typer.Option(metavar="J", min=0, help="What a tile draws, instead.")] = 0.0,
     engine: Annotated[str, typer.Option(metavar="NAME", help="onnxruntime, openvino or ncnn.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(metavar="N", min=1, help="CPU threads.")] = 2,
@@ -235,12 +237,12 @@ def _show(report: SceneReport, classes: tuple[str, ...]) -> None:
     if report.out is not None:
         show(title, *notes, f"written: {report.out}" + (f", {report.stac}" if report.stac else ""))
         return
-    listed = table("class", ">score", ">x0", ">y0", ">x1", ">y1", title=title)
+    listed = table("class", ">score", ">x0", ">y0", ">x1", ">y1")
     best = rows(report.best, classes)[:SHOWN]
     for one in best:
         add_row(listed, one["class"], f"{one['score']:.2f}", *(f"{v:.0f}" for v in one["box_xyxy_px"]))
     more = report.found - len(best)
-    show(listed if best else title, *notes, *([f"{more} more: use --out or --json"] if more else []))
+    show(title, *([listed] if best else []), *notes, *([f"{more} more: use --out or --json"] if more else []))
 
 
 @contextlib.contextmanager
@@ -278,7 +280,7 @@ def _progress(name: str, quiet: bool) -> Iterator[Callable[[int, int], None] | N
 def _ledger(
     tiles: int | None, joules: float | None, seconds: float | None, watts: float, joules_per_tile: float
 ) -> Ledger | None:
-    if tiles is None and joules is None and seconds is None:
+    if tiles is None and joules is None and seconds is None and not watts and not joules_per_tile:
         return None
     from orbitloop.onboard.budget import Budget, Ledger, Price
 

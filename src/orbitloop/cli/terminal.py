@@ -40,7 +40,10 @@ def show(*parts: Any) -> None:
 
     console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
+        if isinstance(part, str):
+            console.print(printable(part), soft_wrap=True)
+        else:
+            console.print(part)
 
 
 def note(text: str) -> None:
@@ -70,7 +73,9 @@ def table(*columns: str, title: str = "", wrap: tuple[str, ...] = ()) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, collapse_padding=True)
+    made = Table(
+        title=printable(title) or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, collapse_padding=True
+    )
     for name in columns:
         side = "right" if name.startswith(">") else "left"
         made.add_column(name.removeprefix(">"), justify=side, no_wrap=name not in wrap, overflow="fold")  # type: ignore[arg-type]

@@ -134,8 +134,6 @@ class Ledger:
         self._each_s: float | None = None
         self._period = 0
         self._since_s: float | None = None
-        self._budget = Budget()
-        self._clear()
         self.tell(budget or Budget())
 
     def tell(self, budget: Budget, now_s: float | None = None) -> None:
@@ -148,7 +146,7 @@ class Ledger:
             raise StateError(
                 "a budget in joules cannot be kept: no energy price is set",
                 where="budget",
-                remedy="set joules per tile or watts, or limit tiles or seconds",
+                remedy="start with --joules-per-tile or --watts, or limit tiles or seconds",
             )
         with self._lock:
             self._budget, self._since_s = budget, now_s

@@ -198,11 +198,11 @@ def _same_work(old: ModelMetadata, new: ModelMetadata) -> None:
         raise ModelError(
             f"the new model's classes are {', '.join(new.classes)}, not {', '.join(old.classes)}",
             where="swap",
-            remedy="ask for another model expressly, if that is meant",
+            remedy="if another kind of model is meant, say so: --another",
         )
     if old.preprocessing.tile_px != new.preprocessing.tile_px:
         raise ModelError(
             f"the new model looks at {new.preprocessing.tile_px} px, not {old.preprocessing.tile_px} px",
             where="swap",
-            remedy="ask for another model expressly, if that is meant",
+            remedy="if another kind of model is meant, say so: --another",
         )

@@ -90,7 +90,11 @@ def _read(file: BinaryIO, limits: SceneLimits, where: str) -> Header:
         return Header("tiff")
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return Header("webp")
-    raise ImageError("not a TIFF, PNG, JPEG or WebP file", where=where)
+    raise ImageError(
+        "not a TIFF, PNG, JPEG or WebP file",
+        where=where,
+        remedy="convert another format, such as JPEG 2000: gdal_translate IN OUT.tif",
+    )
 
 
 def _png(start: bytes) -> Header:
