@@ -198,8 +198,10 @@ class RoundMaker:
             blobs[digest] = data
             return digest
 
-        held = self.run.models_by_digest.items()
-        models = {digest: {"tensors": keep(m.tensors), "master": keep(m.master)} for digest, m in held}
+        models: dict[str, dict[str, str]] = {}
+        for digest, held in self.run.models_by_digest.items():
+            name = keep(held.tensors)
+            models[digest] = {"tensors": name, "master": name if held.master is held.tensors else keep(held.master)}
         state: dict[str, Any] = {"models": models, "pending": None}
         if pending is not None:
             state["pending"] = {"round": pending.round, "ready_s": pending.ready_s, "candidate": keep(pending.candidate)}
@@ -212,7 +214,9 @@ class RoundMaker:
             StateError: a model is not what its name says.
         """
         for digest, blobs in state["models"].items():
-            tensors, master = (load_weights(checkpoints.blob(blobs[part])) for part in ("tensors", "master"))
+            tensors = load_weights(checkpoints.blob(blobs["tensors"]))
+            same = blobs["master"] == blobs["tensors"]
+            master = tensors if same else load_weights(checkpoints.blob(blobs["master"]))
             if digest_tensors(tensors) != digest:
                 raise StateError("a saved model is not what its digest says", where=str(checkpoints.folder))
             self.run.models_by_digest[digest] = Held(tensors, master)
