@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,15 @@ def test_when_a_scene_was_taken_is_not_made_up(model: OpenModel, scene: Path, pl
     for file, expected in ((scene, None), (placed[1], "2024-05-06T07:08:09Z")):
         detect_file(model, file, SceneOptions(), out=tmp_path / "x.geojson")
         assert {f["properties"]["captured_at"] for f in read(tmp_path / "x.geojson")["features"]} == {expected}
+
+
+def test_a_name_that_is_no_text_is_refused_before_anything_is_written(model: OpenModel, tmp_path: Path) -> None:
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.webp"))
+    file.write_bytes(encode_image(picture(100, 100, 5), format="webp"))
+    with pytest.raises(ImageError, match="not UTF-8") as refused:
+        detect_file(model, file, SceneOptions(), out=tmp_path / "x.geojson")
+    assert str(refused.value).encode()
+    assert not (tmp_path / "x.geojson").exists()
 
 
 def test_who_says_where_a_scene_lies_needs_no_word_of_the_file(model: OpenModel, tmp_path: Path) -> None:

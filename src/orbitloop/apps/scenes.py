@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from orbitloop.apps.models import OpenModel
-from orbitloop.errors import StateError
+from orbitloop.errors import ImageError, StateError
 from orbitloop.onboard.adapters.raster_fence import rasterio_or_none
 from orbitloop.onboard.adapters.scene_files import open_scene
 from orbitloop.onboard.budget import Ledger
@@ -140,6 +140,11 @@ def detect_file(
 
 
 def _open(path: Path, options: SceneOptions) -> SceneSource:
+    try:
+        os.path.realpath(path).encode()
+    except UnicodeEncodeError as error:  # its name goes into JSON, which is text; GDAL wants UTF-8 as well
+        where = os.fsencode(path).decode("utf-8", "replace")
+        raise ImageError("its path is not UTF-8", where=where, remedy="rename it") from error
     return open_scene(
         path,
         scene_id=path.name,
