@@ -27,6 +27,7 @@ from orbitloop.onboard.service import Handed
 from orbitloop.onboard.service_wire import (
     LENGTH,
     AskStatus,
+    DetectScene,
     DetectTiles,
     Failed,
     Found,
@@ -277,6 +278,22 @@ def test_stop_answers_what_is_under_way_and_removes_the_socket(models, tmp_path)
     assert {type(a.error) for a in answers if isinstance(a, Failed)} <= {BusyError}
     assert (code, err, running.socket.exists()) == (0, "", False)
     assert [row["event"] for row in log if row["event"] != "cut"] == ["stopping", "ended"]
+
+
+def test_a_scene_whose_client_hangs_up_is_left(models, tmp_path):
+    (tmp_path / "scenes").mkdir()
+    Image.fromarray(noise(1, 5, 4000)[0]).save(tmp_path / "scenes" / "large.png", compress_level=1)
+    with Running(tmp_path / "s", models / "one", "--scenes", tmp_path / "scenes") as running, running.client() as other:
+        with raw(running) as line:
+            line.sendall(frame(request_to_bytes(DetectScene(1, "large.png"))))
+            while not other.status()["scenes"]:
+                pass
+        while (now := other.status())["failed"] == 0:
+            assert now["tiles"] < 6889
+        assert now["tiles"] < 6889
+        code, log, _ = running.end(signal.SIGTERM)
+    assert code == 0
+    assert any("has gone" in row.get("why", "") for row in log)
 
 
 def test_a_second_client_that_asks_for_the_end_makes_it_no_hurry():

@@ -205,6 +205,15 @@ def scene_of(batches: int, then: Exception | None = None, during: Any = None) ->
     return look
 
 
+def test_a_scene_that_nobody_waits_for_ends_and_the_next_one_does_not():
+    bench = Bench(scene=scene_of(4, during=lambda turn: bench.service.forget(1) if turn == 1 else None), batch=2)
+    bench.ask(1, DetectScene(8, "left.tif"))
+    assert kinds(bench.work()) == [(1, 8, "LinkError")]
+    assert len(bench.model.batches) == 1
+    bench.ask(2, DetectScene(9, "s.tif"))
+    assert kinds(bench.work()) == [(2, 9, "Found")]
+
+
 def test_tiles_go_between_the_batches_of_a_scene_and_each_is_charged_once():
     bench = Bench(scene=scene_of(3, during=lambda turn: bench.tiles(1, turn, turn)), batch=2)
     bench.ask(2, DetectScene(9, "s.tif"))

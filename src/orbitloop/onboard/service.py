@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orbitloop.errors import BudgetError, BusyError, ModelError, OrbitloopError
+from orbitloop.errors import BudgetError, BusyError, LinkError, ModelError, OrbitloopError
 from orbitloop.onboard.budget import Ledger
 from orbitloop.onboard.engine import Engine
 from orbitloop.onboard.resident import PinnedEngine, ResidentEngine
@@ -126,7 +126,8 @@ class Service:
         self._held: Counter[int] = Counter()
         self._counts: Counter[str] = Counter()
         self._held_bytes = 0
-        self._closing = self._aborted = False
+        self._scene_client: int | None = None
+        self._closing = self._aborted = self._deserted = False
 
     def receive(self, client: int, data: bytes) -> Handed | None:
         """Take one request. It is answered at once, queued, or handed out."""
@@ -158,8 +159,9 @@ class Service:
         self.answer(client, Failed(0, BusyError("no room to read this request", where="detector", remedy="try again")))
 
     def forget(self, client: int) -> None:
-        """Drop what a client that has gone was waiting for."""
+        """Drop what a client that has gone was waiting for; its scene that is under way ends before its next piece."""
         with self._lock:
+            self._deserted = self._deserted or client == self._scene_client
             for queue in (self._tiles, self._scenes):
                 gone = [job for job in queue if job.client == client]
                 for job in gone:
@@ -333,6 +335,8 @@ class Service:
         assert isinstance(request, DetectScene)
         assert self._scene is not None
         self._tally("scenes")
+        with self._lock:
+            self._scene_client = job.client
         try:
             with self.engine.pinned() as engine:
                 polite = _Polite(engine, self)
@@ -343,6 +347,8 @@ class Service:
             answer = Failed(request.request_id, error, self.ledger.report().to_json())
         except Exception as error:  # as above: a scene that cannot be read never ends the service
             answer = Failed(request.request_id, _known(error))
+        with self._lock:
+            self._scene_client, self._deserted = None, False
         self._finish(job, answer)
 
     def _over_budget(self, request_id: int, tiles: int) -> Failed:
@@ -385,6 +391,7 @@ class _Polite:
 
         Raises:
             BusyError: the detector is stopping.
+            LinkError: who asked for the scene has gone.
         """
         if not self._has_served:
             self._serve_others(0)
@@ -397,6 +404,8 @@ class _Polite:
         self._others_s += service._clocks.cpu_s() - began_s
         if service._aborted:
             raise _stopping()
+        if service._deserted:
+            raise LinkError("nobody waits for this scene any more", where="detector")
 
 
 def _known(error: Exception) -> OrbitloopError:

@@ -1,9 +1,9 @@
 """A Unix-domain socket served by one thread: frames in, frames out, and no client that can stop the others.
 
 Role: accept, cut the streams into frames, send what is posted, and end who is slow. It leaves the meaning of frames to its
-handler. All sockets are non-blocking; a client is cut when a frame that it began does not end in time, or when it does not
-read its answers in time. Memory is bounded: so many clients, so many bytes of requests in all (`held_bytes`, from the announced
-length of a frame until it has been answered), so many bytes of unread answers a client.
+handler. All sockets are non-blocking; a client is cut when a frame that it began does not end in time, when it does not read
+its answers in time, or when it hangs up before they come. Memory is bounded: so many clients, so many bytes of requests in all
+(`held_bytes`, from the announced length of a frame until it has been answered), so many bytes of unread answers a client.
 
 The socket's file has mode 0600. A file left by a process that was killed is replaced only if nobody answers on it; a lock
 beside it, which the system lets go when its holder dies, keeps two processes from starting at the same moment.
@@ -15,6 +15,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import selectors
 import socket
 import stat
@@ -293,6 +294,8 @@ class UnixServer:
                 self._cut(client, f"a frame took more than {most_s:g} s")
             elif client.stuck_since_s is not None and now_s - client.stuck_since_s > most_s:
                 self._cut(client, f"did not read its answers for {most_s:g} s")
+            elif client.ended and _hung_up(client.connection):
+                self._cut(client, "has gone, and waits for nothing any more")
 
     def _cut(self, client: _Client, reason: str) -> None:
         del self._clients[client.number]
@@ -301,6 +304,13 @@ class UnixServer:
         client.connection.close()
         client.out.clear()
         self._handler.on_gone(client.number, reason)
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    """Say whether the other end is closed both ways; one that only sends no more still reads its answers."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def _claim(path: Path) -> tuple[int, socket.socket]:
