@@ -88,7 +88,8 @@ def quantise(
         print_json({**about, "accuracy": measured, "lost_ap50": round(lost, 6), "passed": passed})
     else:
         _show(before, after, trained.bytes, flight.bytes)
-        verdict = f"AP50 lost at most {100 * lost:.1f} points, {100 * rules.max_loss:.1f} allowed"
+        loss = f"AP50 lost at most {100 * lost:.1f} points" if lost > 0 else "no AP50 lost"
+        verdict = f"{loss}, {100 * rules.max_loss:.1f} allowed"
         show(f"{'ok' if passed else 'TOO MUCH'}: {verdict}", f"digest: {digest}", f"model: {target}")
     if not passed:
         raise typer.Exit(1)
