@@ -113,7 +113,7 @@ MALFORMED = {
     "pickle": b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00\x8c\x01a\x94.",
     "float64": safetensors.numpy.save({"a": np.zeros(2)}),
     "float16": HALF,
-    "whole numbers": safetensors.numpy.save({"a": np.zeros(2, np.int32)}),
+    "whole numbers": safetensors.numpy.save({"a": np.zeros(2, np.int64)}),
     "bfloat16": safetensors.torch.save({"a": torch.zeros(2, dtype=torch.bfloat16)}),
     "unknown dtype": HALF.replace(b'"F16"', b'"X99"'),
     "lying offsets": HALF.replace(b"[0,4]", b"[0,9]"),
