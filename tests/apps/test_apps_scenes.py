@@ -259,6 +259,20 @@ def test_a_name_that_is_no_text_is_refused_before_anything_is_written(model: Ope
     assert not (tmp_path / "x.geojson").exists()
 
 
+def test_the_bands_and_the_stretch_that_were_read_are_told(model: OpenModel, scene: Path, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="the extra geo is not installed")
+    deep, affine = tmp_path / "deep.tif", rasterio.Affine(1, 0, 1, 0, -1, 1)
+    with rasterio.open(deep, "w", "GTiff", 300, 200, 4, dtype="uint16", transform=affine, photometric="minisblack") as raster:
+        raster.write(np.arange(4 * 200 * 300, dtype=np.uint16).reshape(4, 200, 300) % 1000)
+    told = to_json(detect_file(model, deep, SceneOptions(bands=(4, 3, 2))), ("square",))
+    low, high = told["stretch"]
+    assert told["bands"] == [4, 3, 2]
+    assert 0 <= low < 100 < 900 < high <= 999
+    told = to_json(detect_file(model, scene, SceneOptions()), ("square",))
+    assert told["bands"] == [1, 2, 3]
+    assert "stretch" not in told
+
+
 def test_who_says_where_a_scene_lies_needs_no_word_of_the_file(model: OpenModel, tmp_path: Path) -> None:
     rasterio = pytest.importorskip("rasterio", reason="the extra geo is not installed")
     file, affine = tmp_path / "nowhere.tif", rasterio.Affine(1, 0, 5e6, 0, -1, 5e6)

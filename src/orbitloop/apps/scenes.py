@@ -20,6 +20,7 @@ from typing import IO, Any
 from orbitloop.apps.models import OpenModel
 from orbitloop.errors import ImageError, StateError
 from orbitloop.onboard.adapters.raster_fence import rasterio_or_none
+from orbitloop.onboard.adapters.raster_scene import RasterSource
 from orbitloop.onboard.adapters.scene_files import open_scene
 from orbitloop.onboard.budget import Ledger
 from orbitloop.onboard.geojson import FeatureWriter, Origin, features, foreign_members
@@ -60,7 +61,8 @@ class SceneReport:
 
     `best` are the best of `found` detections, in scene pixels. `wall_s` and `cpu_s` count from opening the file to the last
     detection written. `placed`: coordinates are WGS84, else pixels. `captured_at_s` is None when the scene does not say. `out`
-    and `stac` are the files that were written.
+    and `stac` are the files that were written. `bands` and `stretch` are what was read, where the file left a choice: None for
+    a picture and for 8-bit values as they are.
     """
 
     path: Path
@@ -75,6 +77,8 @@ class SceneReport:
     cpu_s: float
     out: Path | None = None
     stac: Path | None = None
+    bands: tuple[int, ...] | None = None
+    stretch: tuple[float, float] | None = None
 
 
 def detect_file(
@@ -133,6 +137,7 @@ def detect_file(
             time.process_time() - began_cpu_s,
             out,
             stac,
+            *_as_read(source),
         )
         if stac is not None:
             _write_item(model, source, origin, report)
@@ -153,6 +158,10 @@ def _open(path: Path, options: SceneOptions) -> SceneSource:
         limits=options.limits,
         bad_geo="refuse" if options.geo is None else "pixels",  # who says where it lies needs no word of the file
     )
+
+
+def _as_read(source: SceneSource) -> tuple[tuple[int, ...] | None, tuple[float, float] | None]:
+    return (source.bands, source.stretch) if isinstance(source, RasterSource) else (None, None)
 
 
 def _origin(model: OpenModel, source: SceneSource, path: Path, geo: GeoMapping | None) -> Origin:
@@ -256,6 +265,10 @@ def to_json(report: SceneReport, classes: tuple[str, ...]) -> dict[str, Any]:
         "wall_s": round(report.wall_s, 3),
         "cpu_s": round(report.cpu_s, 3),
     }
+    if report.bands is not None:
+        value["bands"] = list(report.bands)
+    if report.stretch is not None:
+        value["stretch"] = list(report.stretch)
     if report.out is not None:
         value["out"] = str(report.out)
     else:

@@ -234,6 +234,9 @@ def _show(report: SceneReport, classes: tuple[str, ...]) -> None:
     if counts.cut_short:
         left_out.append(f"{counts.refused} not looked at: the budget is spent")
     notes = [f"tiles left out: {', '.join(left_out)}"] if left_out else []
+    if report.stretch is not None or report.bands not in (None, (1, 2, 3)):
+        levels = "" if report.stretch is None else f"; black {report.stretch[0]:g}, white {report.stretch[1]:g}"
+        notes.append(f"bands {', '.join(map(str, report.bands or ()))}{levels}")
     if report.out is not None:
         show(title, *notes, f"written: {report.out}" + (f", {report.stac}" if report.stac else ""))
         return

@@ -213,6 +213,11 @@ class RasterSource:
         self._scale: Scale | None = None
 
     @property
+    def bands(self) -> tuple[int, ...]:
+        """The bands that are red, green and blue, or the one that is grey, numbered from 1."""
+        return self._layout.bands
+
+    @property
     def stretch(self) -> tuple[float, float] | None:
         """Black and white of this scene, in its own values; None where values are taken as they are. May read samples."""
         scale = self._ready_scale()
