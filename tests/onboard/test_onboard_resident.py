@@ -146,11 +146,13 @@ def test_a_request_that_fails_lets_its_model_go():
 def test_swaps_under_load_lose_and_mix_nothing():
     """Four threads ask 2,000 times while a fifth swaps: each answer is of one model for that tile, and never an older one."""
     resident = ResidentEngine(Fake(0), "0", clock=iter(range(10**9)).__next__)
-    newest, wrong, counts = [0], [], []
+    newest, wrong, counts, swapped = [0], [], [], threading.Event()
 
     def ask(seed: int) -> None:
         values = np.random.default_rng(seed).integers(0, 256, 500)
-        for value in values:
+        for turn, value in enumerate(values):
+            if turn == 250:
+                swapped.wait()  # so that some come after a swap, however the threads are scheduled
             at_least = newest[0]  # a swap that had returned before the request began
             ((model, seen),) = said(resident.infer(tiles(int(value))))
             if seen != value or model < at_least:
@@ -165,6 +167,8 @@ def test_swaps_under_load_lose_and_mix_nothing():
         number += 1
         resident.swap(Fake(number), str(number), wait_s=None)
         newest[0] = number
+        if number == 2:
+            swapped.set()
     for thread in threads:
         thread.join()
     assert (wrong, sum(counts), resident.report().requests, resident.report().tiles) == ([], 2000, 2000, 2000)
