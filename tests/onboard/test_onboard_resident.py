@@ -152,7 +152,7 @@ def test_swaps_under_load_lose_and_mix_nothing():
         values = np.random.default_rng(seed).integers(0, 256, 500)
         for turn, value in enumerate(values):
             if turn == 250:
-                swapped.wait()  # so that some come after a swap, however the threads are scheduled
+                swapped.wait(60)  # so that some come after a swap, however the threads are scheduled
             at_least = newest[0]  # a swap that had returned before the request began
             ((model, seen),) = said(resident.infer(tiles(int(value))))
             if seen != value or model < at_least:
