@@ -14,7 +14,7 @@ import pystac
 import pytest
 
 from orbitloop.apps.models import OpenModel
-from orbitloop.apps.scenes import SceneOptions, detect_file, to_json, whole_file
+from orbitloop.apps.scenes import SceneOptions, detect_file, to_json
 from orbitloop.errors import ImageError, ModelError, StateError
 from orbitloop.onboard.budget import Budget, Ledger
 from orbitloop.onboard.pipeline import detect_scene
@@ -150,18 +150,6 @@ def test_a_place_that_cannot_be_written_is_told(model: OpenModel, scene: Path, t
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="cannot be written"):
         detect_file(model, scene, SceneOptions(), out=tmp_path / "file" / "x.geojson")
-
-
-def test_a_whole_file_or_none(tmp_path: Path) -> None:
-    target = tmp_path / "a"
-    with whole_file(target) as stream:
-        stream.write("é")
-        assert not target.exists()
-    assert target.read_text(encoding="utf-8") == "é"
-    with pytest.raises(ZeroDivisionError), whole_file(target) as stream:
-        stream.write(f"half of {1 / 0}")
-    assert target.read_text(encoding="utf-8") == "é"
-    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_budget_holds_over_scenes_and_each_says_what_was_not_seen(model: OpenModel, scene: Path) -> None:

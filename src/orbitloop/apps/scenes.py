@@ -1,30 +1,29 @@
 """From a scene file to a file of detections: model, reader, pipeline and writer put together, one scene at a time.
 
 Role: what `orbitloop detect` does with each scene, and what others may call. Nothing of a scene is held whole: pixels come in
-chunks, detections leave as they become final. A result is written under a spare name and renamed, so that a scene which fails,
-or a run that is stopped, leaves no half file. It leaves the command line to `cli.detect`.
+chunks, detections leave as they become final (`apps.scene_results`). It leaves the command line to `cli.detect`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from orbitloop.apps.models import OpenModel
-from orbitloop.errors import ImageError, StateError
+from orbitloop.apps.scene_results import LISTED, Best, stream_features, whole_file
+from orbitloop.errors import ImageError
 from orbitloop.onboard.adapters.raster_fence import rasterio_or_none
 from orbitloop.onboard.adapters.raster_scene import RasterSource
 from orbitloop.onboard.adapters.scene_files import open_scene
 from orbitloop.onboard.budget import Ledger
-from orbitloop.onboard.geojson import FeatureWriter, Origin, features, foreign_members
-from orbitloop.onboard.pipeline import SceneRun, TileCounts, best_first, detect_source
+from orbitloop.onboard.geojson import Origin
+from orbitloop.onboard.pipeline import TileCounts, detect_source
 from orbitloop.onboard.scenes import SceneLimits, SceneSource
 from orbitloop.plugins.kinds import Screen
 from orbitloop.records.prediction import Detections
@@ -52,7 +51,7 @@ class SceneOptions:
     batch: int = 4
     screen: Screen | None = None
     ledger: Ledger | None = None
-    listed: int = 10_000
+    listed: int = LISTED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,8 +121,8 @@ def detect_file(
             cpu_clock=time.process_time,
             progress=progress,
         )
-        best = _Best(options.listed)
-        _stream(run, origin, out, lines, best)
+        best = Best(options.listed)
+        stream_features(run, origin, best, out=out, lines=lines)
         report = SceneReport(
             path,
             source.width_px,
@@ -168,23 +167,6 @@ def _origin(model: OpenModel, source: SceneSource, path: Path, geo: GeoMapping |
     return Origin(model.engine.metadata.classes, path.name, source.captured_at_s, model.digest, geo or source.geo)
 
 
-def _stream(run: SceneRun, origin: Origin, out: Path | None, lines: IO[str] | None, best: _Best) -> None:
-    """Hand the detections on as they become final."""
-    with contextlib.ExitStack() as files:
-        writer = None
-        if out is not None:
-            writer = FeatureWriter(files.enter_context(whole_file(out)), foreign_members(placed=origin.geo is not None))
-        for part in run:
-            best.add(part)
-            for feature in features(part, origin) if writer is not None or lines is not None else ():
-                if writer is not None:
-                    writer.write([feature])
-                if lines is not None:
-                    lines.write(json.dumps(feature, ensure_ascii=False, allow_nan=False) + "\n")
-        if writer is not None:
-            writer.close()
-
-
 def _write_item(model: OpenModel, source: SceneSource, origin: Origin, report: SceneReport) -> None:
     from orbitloop.apps.stac import scene_item  # pystac is loaded only when it is asked for
 
@@ -192,53 +174,6 @@ def _write_item(model: OpenModel, source: SceneSource, origin: Origin, report: S
         item = scene_item(report, origin, source, model.engine.metadata.name)
         with whole_file(report.stac) as stream:
             stream.write(json.dumps(item, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-class _Best:
-    """Keeps the best so many detections of what it is shown, in memory that does not grow."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._held = most, 0
-        self.found = 0
-        self._parts: list[Detections] = [Detections.empty()]
-
-    def add(self, part: Detections) -> None:
-        self._parts.append(part)
-        self.found += len(part)
-        self._held += len(part)
-        if self._held > 4 * self._most:
-            self._parts, self._held = [self.take()], self._most
-
-    def take(self) -> Detections:
-        """Return them, best first."""
-        whole, best = best_first(self._parts), slice(0, self._most)
-        return Detections(whole.boxes_xyxy_px[best], whole.scores[best], whole.classes[best])
-
-
-@contextlib.contextmanager
-def whole_file(target: Path) -> Iterator[IO[str]]:
-    """Give a text stream that becomes `target` when all went well, and nothing when not.
-
-    Raises:
-        StateError: it cannot be written.
-    """
-    spare = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with spare.open("w", encoding="utf-8") as stream:
-            yield stream
-        spare.replace(target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            spare.unlink(missing_ok=True)
-        raise StateError(
-            f"results cannot be written ({error.strerror or error})",
-            where=str(target),
-            remedy="free space, or name another --out",
-        ) from error
-    except BaseException:
-        spare.unlink(missing_ok=True)
-        raise
 
 
 def reader_versions() -> str:
