@@ -10,6 +10,7 @@ import numpy as np
 from worker import load_tiles, timed
 
 from orbitloop.algorithms.screening import Cheap
+from orbitloop.apps.scenes import SceneOptions
 from orbitloop.onboard.adapters.engines import open_engine
 from orbitloop.onboard.adapters.scene_files import open_scene
 from orbitloop.onboard.geojson import feature_collection
@@ -41,13 +42,15 @@ class Ours:
         np.save(out, self.engine.rows(load_tiles(file)))
 
     def scene(self, file: str, *, threshold: float, screen: bool) -> dict[str, Any]:
-        """Detect in a file, from opening it to GeoJSON, one tile at a time as it flies.
+        """Detect in a file, from opening it to GeoJSON, so many tiles at a time as `orbitloop detect` takes.
 
         Returns rows of x0, y0, x1, y1, score, class in scene pixels, and what became of the tiles.
         """
         about = self.engine.metadata
         with open_scene(file) as source:
-            run = detect_source(self.engine, source, batch=1, least_score=threshold, screen=Cheap() if screen else None)
+            run = detect_source(
+                self.engine, source, batch=SceneOptions().batch, least_score=threshold, screen=Cheap() if screen else None
+            )
             found = best_first(list(run))
             collection = feature_collection(
                 found,

@@ -35,6 +35,12 @@ def test_lists_what_is_there(checkout):
     assert door.list_benches() == ["none", "norun", "speed", "text"]
 
 
+def test_what_each_measures_is_the_first_line_of_its_docstring_and_nothing_is_run(checkout):
+    (checkout / "bench" / "bench_speed.py").write_text('"""How fast.\n\nMore."""\nraise SystemExit(1)\n')
+    (checkout / "bench" / "bench_text.py").write_text('"""half\n')
+    assert door.about_benches() == {"none": "", "norun": "", "speed": "How fast.", "text": ""}
+
+
 def test_json_is_one_object_with_the_agreed_fields_and_quick_saves_nothing(checkout, capsys):
     door.bench_command("speed", True, True)
     out, err = capsys.readouterr()

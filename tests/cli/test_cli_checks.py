@@ -205,7 +205,10 @@ def test_an_unknown_kind_of_plugin_is_answered_with_the_known_ones() -> None:
 
 def test_bench_is_mounted() -> None:
     assert {"link", "loop"} <= set(invoke("bench", "--list").stdout.split())
-    assert {"link", "loop"} <= set(one_object(invoke("bench", "--list", "--json"))["benches"])
+    value = one_object(invoke("bench", "--list", "--json"))
+    assert {"link", "loop"} <= set(value["benches"])
+    assert list(value["about"]) == value["benches"]
+    assert f"link{' ' * 7}{value['about']['link']}\n" in invoke("bench", "--list").stdout
     result = invoke("bench", "nope", "--quick", "--json")
     assert (result.exit_code, result.stdout) == (20, "")
 

@@ -4,7 +4,7 @@ Role: wire `onboard.service` to a socket, a worker, files, clocks and signals. I
 nothing of the ground, and no torch, pydantic, typer or rich.
 
 Three threads. The main one speaks to the clients; the worker computes, one batch at a time; a third loads and checks the next
-model while the first goes on answering. `python -m orbitloop.apps.detector --help` lists the options.
+model while the first goes on answering. The options stand in `apps.detector_options`.
 
 It prints one line when it is ready (and tells systemd, if that started it), and one for each event; with `--json` each line is
 an object. It ends with 0 after `stop` or SIGTERM, 130 after SIGINT, else with the code of the error, as
@@ -14,7 +14,6 @@ an object. It ends with 0 after `stop` or SIGTERM, 130 after SIGINT, else with t
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitloop.apps.detector_files import inside, load_folder, self_check
+from orbitloop.apps.detector_options import read_options
 from orbitloop.apps.detector_process import Log, give_back_memory, loading, notify_systemd, process_state, settle, tame_memory
 from orbitloop.apps.detector_scenes import scene_looker
 from orbitloop.errors import BusyError, ModelError, OrbitloopError
@@ -47,7 +47,7 @@ class Detector:
     """The running process: `onboard.adapters.unix_socket.Handler`, worker and loader.
 
     Args:
-        options: of the command line (`parser`).
+        options: of the command line (`detector_options.read_options`).
         say: writes a line of the log: an event and its fields.
 
     Raises:
@@ -67,7 +67,14 @@ class Detector:
         limits = ServiceLimits(options.queue, options.per_client, options.request_tiles, options.batch)
         scene = None
         if options.scenes:
-            scene = scene_looker(options.scenes, options.batch, options.screen, bands=options.bands, stretch=options.stretch)
+            scene = scene_looker(
+                options.scenes,
+                options.batch,
+                options.screen,
+                bands=options.bands,
+                stretch=options.stretch,
+                results=options.results,
+            )
         self.service = Service(
             self.engine, ledger, Clocks(time.monotonic, cpu), self._post, limits=limits, scene=scene, state=self._state
         )
@@ -212,54 +219,9 @@ class Detector:
         return SocketLimits(clients=self._options.clients, frame_bytes=one, held_bytes=most, timeout_s=self._options.timeout)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    made = argparse.ArgumentParser(prog="python -m orbitloop.apps.detector", description="A resident detector on board.")
-    add = made.add_argument
-    add("--model", type=Path, required=True, metavar="DIR", help="folder of the model to begin with")
-    add("--socket", type=Path, required=True, metavar="PATH", help="the socket; mode 0600")
-    add("--models", type=Path, metavar="DIR", help="root of the models that may be swapped in; without it none may")
-    add("--scenes", type=Path, metavar="DIR", help="root of the scenes that may be named; without it only tiles are served")
-    add(
-        "--screen",
-        default="",
-        metavar="NAME",
-        help="first stage for scenes, `cheap` say; without it the network sees each tile",
-    )
-    add("--bands", type=_bands, metavar="R,G,B", help="bands of a scene for red, green and blue, from 1; one for grey")
-    add("--stretch", type=_stretch, metavar="LOW,HIGH", help="values of a scene for black and white; with = if negative")
-    add("--engine", default="onnxruntime", metavar="NAME", help="onnxruntime, or an optional engine that is installed")
-    add("--threads", type=_count, default=1, metavar="N", help="threads of one inference (default 1)")
-    add("--cpus", type=_cpus, metavar="A,B", help="run on these CPUs only")
-    add("--nice", type=int, default=0, metavar="N", help="be this much nicer than the parent (0 to 19)")
-    add("--batch", type=_count, default=1, metavar="N", help="tiles inferred together; more costs memory (default 1)")
-    add("--queue", type=_count, default=64, metavar="N", help="requests that may wait (default 64)")
-    add("--per-client", type=_count, default=16, metavar="N", help="of them, of one client (default 16)")
-    add("--request-tiles", type=_count, default=8, metavar="N", help="tiles of one request (default 8)")
-    add("--clients", type=_count, default=32, metavar="N", help="connections (default 32)")
-    add("--held-mb", type=_count, default=16, metavar="MIB", help="of all requests that are read or wait (default 16)")
-    add(
-        "--keep-mb",
-        type=_count,
-        default=8,
-        metavar="MIB",
-        help="memory that is kept from tile to tile; less is slower (default 8)",
-    )
-    add("--timeout", type=_seconds, default=5.0, metavar="S", help="for a frame to end, or to be read (default 5)")
-    add("--grace", type=_seconds, default=30.0, metavar="S", help="to answer what is under way at the end (default 30)")
-    add("--tiles", type=int, metavar="N", help="budget: tiles a period")
-    add("--joules", type=float, metavar="J", help="budget: joules a period")
-    add("--seconds", type=float, metavar="S", help="budget: CPU seconds a period")
-    add("--period", type=float, metavar="S", help="length of a period; without it, until a budget is told")
-    add("--joules-per-tile", type=float, default=0.0, metavar="J", help="what a tile draws")
-    add("--watts", type=float, default=0.0, metavar="W", help="what a CPU second draws, instead")
-    add("--json", action="store_true", help="write each line of the log as one JSON object")
-    return made
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run a detector in this process; return the exit code."""
-    options = parser().parse_args(arguments)
+    options = read_options(arguments)
     say = Log(options.json)
     tame_memory()
     interrupted = threading.Event()
@@ -287,38 +249,6 @@ def _on_signal(detector: Detector, interrupted: threading.Event, number: int, _f
     if number == signal.SIGINT:
         interrupted.set()
     detector.request_stop()
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 65536:
-        raise argparse.ArgumentTypeError(f"{value} is not in 1..65536")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 86400:
-        raise argparse.ArgumentTypeError(f"{value} is not in 0..86400")
-    return value
-
-
-def _bands(text: str) -> tuple[int, ...]:
-    numbers = tuple(int(part) for part in text.split(","))
-    if len(numbers) not in (1, 3) or min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not three band numbers from 1, such as 3,2,1, or one")
-    return numbers
-
-
-def _stretch(text: str) -> tuple[float, float]:
-    low, high = (float(part) for part in text.split(","))
-    if not -math.inf < low < high < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not two numbers, the first below the second")
-    return low, high
-
-
-def _cpus(text: str) -> frozenset[int]:
-    return frozenset(int(part) for part in text.split(","))
 
 
 if __name__ == "__main__":

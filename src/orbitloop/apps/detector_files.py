@@ -1,4 +1,4 @@
-"""Model folders and scene files as the resident detector takes them: below a root, bounded, checked before they are used.
+"""Model folders, scene files and results as the resident detector takes them: below a root, bounded, checked before use.
 
 Nothing here needs the ground's packages; `apps.models` reads the same folders for the command line.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from orbitloop.records.ids import digest_tensors
 from orbitloop.records.model import GRAPH_FILE, WEIGHTS_FILE
 
 MAX_GRAPH_BYTES = 64 << 20
+RESULT_ENDING = ".geojson"
 
 
 def inside(root: Path | None, name: str, option: str) -> Path:
@@ -38,6 +39,28 @@ def inside(root: Path | None, name: str, option: str) -> Path:
     if path == base or not path.is_relative_to(base):
         raise StateError("this leads out of the folder that may be used", where=name, remedy=f"name something below {option}")
     return path
+
+
+def result_file(root: Path, name: str, option: str = "--results") -> Path:
+    """Return where the results of a scene belong that a client has named: `name`.geojson below a root.
+
+    The folder they lie in may not be there yet, and no link on the way may lead out of the root. What `name` itself leads to
+    is not asked: a result is called what was asked for.
+
+    Raises:
+        StateError: the name is no text, or no plain path below a root, or it leads out of the root.
+    """
+    plain = PurePosixPath(name)
+    remedy = f"name a scene below --scenes, without .. and from no other root, or start without {option}"
+    try:
+        base = root.resolve()
+        target = (base / plain.parent).resolve() / f"{plain.name}{RESULT_ENDING}"
+        str(target).encode()  # it stands in an answer
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StateError("results cannot have this name", where=ascii(name), remedy=remedy) from error
+    if plain.is_absolute() or ".." in plain.parts or not plain.name or not target.is_relative_to(base):
+        raise StateError("results of this name would lie outside of their folder", where=name, remedy=remedy)
+    return target
 
 
 def load_folder(folder: Path, threads: int, engine: str = "onnxruntime", digest: str = "") -> Loaded:

@@ -7,6 +7,7 @@ nothing. With `quick` a benchmark ends within 60 s, and its figures are printed 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import json
@@ -60,6 +61,23 @@ def list_benches() -> list[str]:
     """
     found = (_FILE.fullmatch(path.name) for path in (checkout() / "bench").iterdir())
     return sorted(match[1] for match in found if match)
+
+
+def about_benches() -> dict[str, str]:
+    """Return what each benchmark measures, the first line of its docstring, by name; nothing is imported.
+
+    Raises:
+        DataError: there is no source checkout.
+    """
+    return {name: _first_line(checkout() / "bench" / f"bench_{name}.py") for name in list_benches()}
+
+
+def _first_line(source: Path) -> str:
+    try:
+        text = ast.get_docstring(ast.parse(source.read_bytes()))
+    except (OSError, SyntaxError, ValueError):
+        return ""
+    return text.partition("\n")[0] if text else ""
 
 
 def checkout() -> Path:

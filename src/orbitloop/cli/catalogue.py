@@ -62,7 +62,7 @@ def _default(parameter: inspect.Parameter) -> Any:
 def bench(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the benchmark.")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="End within a minute; print only, save nothing.")] = False,
-    list_all: Annotated[bool, typer.Option("--list", help="List the benchmarks.")] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="List the benchmarks, and what each measures.")] = False,
     json_output: Json = False,
 ) -> None:
     """Run a benchmark of the source checkout, print its figures against their aims, and save them.
@@ -78,14 +78,15 @@ def bench(
     Exit codes: 0 done, whether aims hold or not; 2 no name; 20 no such benchmark;
     21 there is no source checkout.
     """
-    from orbitloop.cli.bench import bench_command, list_benches
+    from orbitloop.cli.bench import about_benches, bench_command
 
     if list_all:
-        names = list_benches()
+        about = about_benches()
         if json_output:
-            print_json({"benches": names})
+            print_json({"benches": list(about), "about": about})
         else:
-            show(*names)
+            width = max(map(len, about), default=0)
+            show(*(f"{name:<{width}}  {line}".rstrip() for name, line in about.items()))
         return
     if not name:
         raise typer.BadParameter("name a benchmark, or give --list", param_hint="NAME")

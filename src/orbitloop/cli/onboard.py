@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from orbitloop.cli.options import Json
 from orbitloop.cli.terminal import add_row, print_json, show, show_error, table
@@ -27,7 +28,23 @@ def onboard() -> None:
     """Run and ask the resident detector: the process on board that keeps a model loaded."""
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+class _Serve(TyperCommand):
+    """A command that hands on what it does not know, and shows what that may be."""
+
+    def further_options(self) -> list[tuple[str, str]]:
+        """Return the options of the detector that this command does not have itself, as written, with their help."""
+        from orbitloop.apps.detector_options import rows
+
+        own = {name for param in self.params for name in param.opts}
+        return [(flags, help_text) for flags, help_text in rows() if flags.split()[0] not in own]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        super().format_options(ctx, formatter)
+        with formatter.section("Options of the detector, handed on"):
+            formatter.write_dl(self.further_options())
+
+
+@app.command(cls=_Serve, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def serve(
     context: typer.Context,
     model: Annotated[Path, typer.Option("--model", metavar="DIR", help="Folder of the model to begin with.")],
@@ -41,12 +58,13 @@ def serve(
     """Keep a model loaded and detect for whoever asks, until stopped.
 
     This process becomes the detector: `python -m orbitloop.apps.detector`, which needs nothing of the ground's packages and
-    takes more options than these (threads, CPUs, budget, queue; see its --help); they may be given here too. It prints one line
-    when it is ready, and one for each event. SIGTERM, Ctrl-C or `orbitloop onboard stop` end it once all is answered.
+    takes the same options. It prints one line when it is ready, and one for each event. SIGTERM, Ctrl-C or `orbitloop onboard
+    stop` end it once all is answered.
 
     \b
-    Example:
-      orbitloop onboard serve --model runs/farmland-demo/model --socket detector.sock --models runs
+    Examples:
+      orbitloop onboard serve --model runs/farmland-demo/model --models runs
+      orbitloop onboard serve --model aircraft --scenes passes --results found --threads 2 --tiles 2000 --period 5700
 
     \b
     Exit codes: 0 stopped; 2 a wrong option; 13 model; 23 the socket or a
@@ -77,15 +95,17 @@ def detect(
 ) -> None:
     """Let the detector look at scenes that lie below its folder of scenes; boxes in scene pixels.
 
-    A scene that is refused is named on stderr and the next one is taken; the exit code is then that of the last error.
+    A detector with --results writes all detections of a scene to a GeoJSON file, in WGS84 where the scene has a place; the file
+    is named here, `out` in --json, and `detections` are the best 10,000 of `found`. A scene that is refused is named on stderr and the next one is taken; the exit code is then that of the last error.
 
     \b
     Example:
       orbitloop onboard detect pass-12/scene-3.tif --socket detector.sock
 
     \b
-    Exit codes: 0 done; 12 image; 13 model; 18 nobody answers; 23 no such scene;
-    24 busy, try again; 25 the budget does not allow it.
+    Exit codes: 0 done; 12 image; 13 model; 18 nobody answers; 23 no such scene,
+    or its file cannot be written; 24 busy, try again; 25 the budget does not
+    allow it.
     """
     rows, failed = [], []
     with _client(socket, timeout) as client:
@@ -102,7 +122,7 @@ def detect(
         errors = [{"what": e.what, "where": e.where, "exit_code": e.exit_code} for e in failed]
         print_json({"scenes": rows, "errors": errors})
     elif rows:
-        show(_scene_table(rows))
+        show(_scene_table(rows), *(f"written: {row['out']}" for row in rows if "out" in row))
     if failed:
         raise typer.Exit(failed[-1].exit_code)
 
@@ -110,8 +130,8 @@ def detect(
 def _scene_table(rows: list[dict[str, Any]]) -> Any:
     listed = table("scene", ">tiles", ">dropped", ">refused", ">detections")
     for row in rows:
-        tiles = row["tiles"]
-        add_row(listed, row["file"], tiles["tiles"], sum(tiles["dropped"].values()), tiles["refused"], len(row["detections"]))
+        tiles, found = row["tiles"], row.get("found", len(row["detections"]))
+        add_row(listed, row["file"], tiles["tiles"], sum(tiles["dropped"].values()), tiles["refused"], found)
     return listed
 
 

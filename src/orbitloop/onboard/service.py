@@ -19,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -70,10 +70,18 @@ class Clocks:
         self.now_s, self.cpu_s = now_s, cpu_s
 
 
-LookAtScene = Callable[[Engine, str, Ledger, Callable[[], float], Callable[[], None]], tuple[Detections, dict[str, Any]]]
+class KnownEngine(Engine, Protocol):
+    """An engine whose weights have a name."""
+
+    @property
+    def digest(self) -> str: ...
+
+
+LookAtScene = Callable[[KnownEngine, str, Ledger, Callable[[], float], Callable[[], None]], tuple[Detections, dict[str, Any]]]
 """Detects in a scene's file with an engine, asking the ledger before each batch and charging it by the CPU clock that it is
 given; calls the last argument between pieces of the scene, which gives way to others, or raises when there is no time left.
-Returns the detections in scene pixels, and what is to be said of the scene. Raises OrbitloopError."""
+Returns the detections in scene pixels (all, or the best where a file has all), and what is to be said of the scene. Raises
+OrbitloopError."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -368,8 +376,9 @@ class Service:
 class _Polite:
     """An engine for a scene that lets waiting tiles go first, before each of its batches, and has a clock without them."""
 
-    def __init__(self, inner: Engine, service: Service) -> None:
+    def __init__(self, inner: PinnedEngine, service: Service) -> None:
         self._inner, self._service = inner, service
+        self.digest = inner.digest
         self._others_s, self._has_served = 0.0, False
 
     @property

@@ -6,7 +6,7 @@ A frame is a u32 length (big-endian) and one record of `records.wire`. A request
 | kind | fields | blobs | answer |
 |---|---|---|---|
 | `detect` | `count`, `tile_px`, `embeddings` | `tiles`: uint8 RGB, count x tile x tile x 3 | `detections`, tile pixels |
-| `scene` | `path` below the scenes' root | | `detections`, scene pixels, and the counts of tiles |
+| `scene` | `path` below the scenes' root | | `detections`, scene pixels; counts of tiles; the file of all, if any |
 | `status` | | | `done` with the state |
 | `swap` | `model` below the models' root, `digest` (may be empty), `another` | | `done` |
 | `budget` | `budget` | | `done` with the report |
