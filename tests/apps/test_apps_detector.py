@@ -347,10 +347,10 @@ def test_a_file_in_the_sockets_place_is_left_alone(models, tmp_path):
     [
         (("--model", "/nowhere"), ModelError.exit_code, "cannot be read"),
         (("--joules", "5"), StateError.exit_code, "no energy price"),
-        (("--tiles", "-5"), 1, "no budget"),
+        (("--tiles", "-5"), 2, "--tiles: needs a whole number of 0 or more"),
         (("--cpus", "4095"), StateError.exit_code, "cannot be set"),
         (("--engine", "nope"), ModelError.exit_code, "no engine"),
-        (("--batch", "0"), 2, "not in 1..65536"),
+        (("--batch", "0"), 2, "--batch: needs a whole number of 1 or more"),
     ],
 )
 def test_what_cannot_start_says_why(models, tmp_path, options, code, why):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from orbitloop.apps import detector
+from orbitloop.apps import detector, detector_options
 from orbitloop.apps.detector_client import DetectorClient
 from orbitloop.cli.main import app
 from orbitloop.errors import ImageError
@@ -38,7 +38,7 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "models" / "next").mkdir(parents=True)
     monkeypatch.setattr(detector, "load_folder", lambda folder, *_: (Fake(), f"sha256:{folder.name}"))
     words = ["--model", "first", "--socket", str(tmp_path / "s"), "--models", str(tmp_path / "models"), "--watts", "5"]
-    made = detector.Detector(detector.parser().parse_args(words), lambda *_, **__: None)
+    made = detector.Detector(detector_options.read_options(words), lambda *_, **__: None)
     assert isinstance(made.engine, ResidentEngine)
     made.service._scene = lambda engine, name, *_: (
         engine.infer(np.zeros((1, 4, 4, 3), np.uint8))[0].detections,
@@ -102,6 +102,27 @@ def test_a_scene_that_is_refused_does_not_end_the_others(running: Path, monkeypa
     assert told["errors"] == [{"what": "it is torn", "where": "torn.tif", "exit_code": 12}]
     assert "torn.tif: it is torn" in result.stderr
     assert invoke("detect", "torn.tif", "--socket", running).stdout == ""
+
+
+def test_the_file_of_a_scene_is_shown(running: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scene(client: DetectorClient, name: str) -> Any:
+        found = whole(client, name)
+        found.about.update(found=12345, out=f"/found/{name}.geojson")
+        return found
+
+    whole = DetectorClient.scene
+    monkeypatch.setattr(DetectorClient, "scene", scene)
+    (one,) = asked(running, "detect", "a.tif")["scenes"]
+    assert (one["found"], one["out"], len(one["detections"])) == (12345, "/found/a.tif.geojson", 1)
+    shown = invoke("detect", "a.tif", "--socket", running).output
+    assert "12345" in shown.replace(",", "")
+    assert "written: /found/a.tif.geojson" in shown
+
+
+def test_the_help_of_serve_lists_every_option_of_the_detector() -> None:
+    shown = invoke("serve", "--help").output
+    for action in detector_options.parser()._actions:
+        assert shown.count(f"  {action.option_strings[-1]} ") == 1 or action.dest == "help", action.option_strings
 
 
 @pytest.mark.parametrize("words", [("status",), ("stop",), ("swap", "x"), ("budget",), ("detect", "x")])

@@ -55,6 +55,7 @@ def test_orbitloop_commands_and_options_exist(where: str, words: list[str]) -> N
         assert rest[0] in command.commands, f"{where}: orbitloop has no command {rest[0]!r}"
         command, rest = command.commands[rest[0]], rest[1:]
     known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"--help", "--version"}
+    known |= {flags.split()[0] for flags, _ in getattr(command, "further_options", list)()}
     used = {w.partition("=")[0] for w in rest if re.match(r"--?[a-z]", w)}
     assert used <= known, f"{where}: {' '.join(words)}"
 

@@ -96,7 +96,9 @@ def detect(
     """Let the detector look at scenes that lie below its folder of scenes; boxes in scene pixels.
 
     A detector with --results writes all detections of a scene to a GeoJSON file, in WGS84 where the scene has a place; the file
-    is named here, `out` in --json, and `detections` are the best 10,000 of `found`. A scene that is refused is named on stderr and the next one is taken; the exit code is then that of the last error.
+    is named here, `out` in --json, and `detections` are the best 10,000 of `found`.
+
+    A scene that is refused is named on stderr and the next one is taken; the exit code is then that of the last error.
 
     \b
     Example:

@@ -78,8 +78,8 @@ def _section(words: tuple[str, ...], command: Any) -> str:
             parts.append(paragraph)
     rows = [f"| `{_argument(a)}` | {_cell(a.help)} |" for a in arguments]
     rows += [f"| {_flags(o)} | {_cell(o.help)}{_default(o)} |" for o in options]
-    further = getattr(command, "further_options", list)()  # of the program that the command hands its words on to
-    rows += [f"| `{flags}` | {_cell(text)} |" for flags, text in further]
+    handed_on: list[tuple[str, str]] = getattr(command, "further_options", list)()  # to another program
+    rows += [f"| `{flags}` | {_cell(text)} |" for flags, text in handed_on]
     return "\n\n".join([*parts, "| argument | means |\n|---|---|\n" + "\n".join(rows)])
 
 
