@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from orbitloop.apps.scene_results import Best, whole_file
+from orbitloop.apps.scene_results import Best, stream_features, whole_file
 from orbitloop.errors import StateError
+from orbitloop.onboard.geojson import Origin
 from orbitloop.records.prediction import Detections
 
 
@@ -55,3 +57,20 @@ def test_the_best_are_kept_whatever_the_order_and_memory_does_not_grow() -> None
         assert sum(len(part) for part in best._parts) <= 50
     assert best.found == 1400
     np.testing.assert_array_equal(best.take().scores, np.sort(np.concatenate(seen))[::-1][:10])
+
+
+def test_memory_does_not_grow_with_the_number_of_detections(tmp_path: Path) -> None:
+    origin = Origin(("x",), "a", None, "sha256:0")
+    part = Detections(np.ones((50, 4), np.float32), np.full(50, 0.5, np.float32), np.zeros(50, np.int32))
+
+    def peak_bytes(parts: int) -> int:
+        tracemalloc.start()
+        best = Best(100)
+        stream_features((part for _ in range(parts)), origin, best, out=tmp_path / "a")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert best.found == 50 * parts
+        return peak
+
+    peak_bytes(20)  # what is made once
+    assert peak_bytes(200) < 1.2 * peak_bytes(20)
