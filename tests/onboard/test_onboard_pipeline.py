@@ -322,6 +322,23 @@ def test_every_tile_is_counted_once_whatever_the_budget(allowed: int, batch: int
     assert counts.seen <= allowed
 
 
+class DropsAll(EveryOther):
+    """A screen that lets nothing through."""
+
+    def judge(self, tile: npt.NDArray[np.uint8], valid_share: float) -> Screening:
+        return Screening(False, "dull")
+
+
+def test_time_spent_on_reading_and_screening_alone_ends_a_scene() -> None:
+    ticks, source = iter(range(1000)), InChunks(crowd(400, 400, 20, 0), (110, 110))
+    ledger = Ledger(Budget(seconds=3.5))
+    run = detect_source(SquareFinder(), source, ledger=ledger, screen=DropsAll(), cpu_clock=lambda: float(next(ticks)), batch=8)
+    list(run)
+    assert source.read == 4, "a second a chunk, and the fourth goes over"
+    assert run.counts.cut_short
+    assert run.counts.refused + sum(run.counts.dropped.values()) == run.counts.tiles
+
+
 def test_all_cpu_time_is_charged() -> None:
     ticks = iter(range(1000))
     ledger = Ledger(Budget())

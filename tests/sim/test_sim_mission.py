@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from tiny_mission import SATELLITE, merged, tiny_plan
 
-from orbitloop.ground.quantise import moved_by
 from orbitloop.ground.topology import partition
 from orbitloop.records.update import ApplyOutcome
 from orbitloop.reports.mission import MissionReport
@@ -141,6 +141,22 @@ def test_a_low_battery_lets_captures_go_and_the_report_says_so(run_tiny):
     assert any("captures were let go" in note for note in report.notes)
     assert report.counts.scenes == 14
     assert min(point.wh for point in report.battery) >= 0
+
+
+def moved_by(names: Iterable[str]) -> frozenset[str]:
+    """Return the int8 form's tensors that may change when these float tensors train, beside the activations' ranges.
+
+    A weight moves its integers and, where a channel outgrows its grid, its scale; batch-norm moves scale and bias,
+    and turns the integers of a channel whose factor changes its sign.
+    """
+    moved: set[str] = set()
+    for name in names:
+        layer, part = name.split(".", 1)
+        if layer.startswith("bn"):
+            moved |= {f"conv{layer[2:]}.scale", f"conv{layer[2:]}.bias", f"conv{layer[2:]}.weight"}
+        else:
+            moved |= {name, f"{layer}.scale"} if part == "weight" else {name}
+    return frozenset(moved)
 
 
 @pytest.mark.parametrize("form", ["int8", "float32"])

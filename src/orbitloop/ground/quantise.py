@@ -20,7 +20,7 @@ a channel that hardly listens (a batch-norm factor or weights near zero) is rais
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -289,19 +289,3 @@ def calibration_tiles(
 
 def _drawn(rows: list[tuple[int, TileWindow]], count: int, rng: np.random.Generator) -> list[tuple[int, TileWindow]]:
     return [rows[i] for i in sorted(rng.permutation(len(rows))[:count])]
-
-
-def moved_by(names: Iterable[str]) -> frozenset[str]:
-    """Return the int8 form's tensors that may change when these float tensors train, beside the activations' ranges.
-
-    A weight moves its integers and, where a channel outgrows its grid, its scale; batch-norm moves scale and bias,
-    and turns the integers of a channel whose factor changes its sign.
-    """
-    moved: set[str] = set()
-    for name in names:
-        layer, part = name.split(".", 1)
-        if layer.startswith("bn"):
-            moved |= {f"conv{layer[2:]}.scale", f"conv{layer[2:]}.bias", f"conv{layer[2:]}.weight"}
-        else:
-            moved |= {name, f"{layer}.scale"} if part == "weight" else {name}
-    return frozenset(moved)

@@ -157,7 +157,7 @@ class SceneRun:
                 frontier_px = top_px
                 self._run(bench)
                 yield clip_to(bench.merger.advance(top_px), width_px, height_px)
-            if not self._take(bench, chunk):
+            if not self._take(bench, chunk) or self._is_spent(bench):
                 break
             self._tell()
         self._run(bench)
@@ -173,6 +173,17 @@ class SceneRun:
             elif bench.full and not self._run(bench):
                 return False
         return not self._refused
+
+    def _is_spent(self, bench: _Bench) -> bool:
+        """Say whether reading and screening alone have used up the budget; a batch that waits asks by itself."""
+        ledger = self._look.ledger
+        if ledger is None or len(bench):
+            return False
+        bench.charge(0)
+        if ledger.may(1):
+            return False
+        self._refused = self._tiles - self._seen - self._dropped.total()
+        return self._refused > 0
 
     def _run(self, bench: _Bench) -> bool:
         """Look at the waiting batch as far as the budget allows; say whether it allowed all of it."""
