@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import pystac
 import pytest
+from PIL import Image
 
 from orbitloop.apps.models import OpenModel
-from orbitloop.apps.scenes import SceneOptions, detect_file, to_json
+from orbitloop.apps.pictures import COLOURS
+from orbitloop.apps.scenes import SceneOptions, detect_file, scenes_in, to_json
 from orbitloop.errors import ImageError, ModelError, StateError
+from orbitloop.onboard.adapters.scene_files import open_scene
 from orbitloop.onboard.budget import Budget, Ledger
 from orbitloop.onboard.pipeline import detect_scene
 from orbitloop.plugins.builtins import BUILTINS
 from orbitloop.plugins.registry import Registry
 from orbitloop.records.model import ModelMetadata, Preprocessing
-from orbitloop.records.pixels import encode_image
+from orbitloop.records.pixels import decode_image, encode_image
 from orbitloop.records.prediction import Detections, Prediction
 from orbitloop.records.scene import GeoTransform
 
@@ -168,6 +172,79 @@ def test_the_screen_is_reset_for_each_scene(model: OpenModel, scene: Path) -> No
     assert first.counts.dropped
 
 
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_a_picture_shows_the_scene_and_its_boxes(model: OpenModel, scene: Path, tmp_path: Path, kind: str) -> None:
+    scene = tmp_path / f"field.{kind}"
+    scene.write_bytes(encode_image(picture(300, 200, 5), format=kind))
+    report = detect_file(model, scene, SceneOptions(least_score=1.0), picture=tmp_path / "p" / "field.boxes.png")
+    file = tmp_path / "p" / "field.boxes.png"
+    assert report.picture == file
+    shown = decode_image(file.read_bytes())
+    np.testing.assert_array_equal(shown[:200], decode_image(scene.read_bytes()))
+    detect_file(model, scene, SceneOptions(), picture=file)
+    assert (decode_image(file.read_bytes())[:200] == COLOURS[0]).all(axis=-1).any()
+    assert [f.name for f in file.parent.iterdir()] == ["field.boxes.png"]
+    assert to_json(report, ("square",))["picture"] == str(file)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ModelError("broken")], ids=lambda e: type(e).__name__)
+def test_a_scene_that_fails_leaves_the_earlier_picture(scene: Path, tmp_path: Path, error: BaseException) -> None:
+    file = tmp_path / "p" / "field.boxes.png"
+    file.parent.mkdir()
+    file.write_text("earlier")
+    with pytest.raises(type(error)):
+        detect_file(OpenModel(b"", {}, "d", Failing(error)), scene, SceneOptions(), picture=file)
+    assert (file.read_text(), len(list(file.parent.iterdir()))) == ("earlier", 1)
+
+
+def test_a_picture_that_cannot_be_written_leaves_no_half(
+    model: OpenModel, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Image.Image, stream: Any, **_: Any) -> None:
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(StateError, match="No space left"):
+        detect_file(model, scene, SceneOptions(), picture=tmp_path / "p" / "x.boxes.png")
+    assert not list((tmp_path / "p").iterdir())
+
+
+def test_only_the_classes_that_are_asked_for_are_kept(scene: Path, tmp_path: Path) -> None:
+    everything, out = detect_scene(Halves(), picture(300, 200, 30)).detections, tmp_path / "x.geojson"
+    for kept in (frozenset({1}), frozenset({0, 1}), frozenset[int]()):
+        report = detect_file(OpenModel(b"", {}, "d", Halves()), scene, SceneOptions(classes=kept), out=out)
+        expected = np.isin(everything.classes, list(kept))
+        assert report.best.scores.tolist() == everything.scores[expected].tolist()
+        assert report.found == len(read(out)["features"]) == np.count_nonzero(expected)
+    assert 0 < np.count_nonzero(everything.classes) < len(everything)
+
+
+class Halves(Squares):
+    """Calls the squares of a score above 0.6 large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metadata = replace(self.metadata, classes=("square", "large"))
+
+    def _look(self, tile: npt.NDArray[np.uint8]) -> Prediction:
+        found = super()._look(tile)
+        classes = (found.detections.scores > 0.6).astype(np.int32)
+        return replace(found, detections=replace(found.detections, classes=classes))
+
+
+def test_a_folder_gives_its_scenes_by_name(tmp_path: Path) -> None:
+    for name in ("b.TIF", "a.webp", "c.jpeg", "d.boxes.png", ".e.png", "f.gif", "g.tiff.aux.xml"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.tif").mkdir()
+    assert [file.name for file in scenes_in(tmp_path)] == ["a.webp", "b.TIF", "c.jpeg"]
+    with pytest.raises(ImageError, match="holds no scene") as empty:
+        scenes_in(tmp_path / "folder.tif")
+    assert empty.value.where == str(tmp_path / "folder.tif")
+    with pytest.raises(ImageError, match="cannot be read"):
+        scenes_in(tmp_path / "absent")
+
+
 # -- on Earth ------------------------------------------------------------------------------------------------------------
 
 
@@ -270,6 +347,38 @@ def test_who_says_where_a_scene_lies_needs_no_word_of_the_file(model: OpenModel,
         detect_file(model, file, SceneOptions())
     assert "--geo" in refused.value.remedy
     assert detect_file(model, file, SceneOptions(geo=GeoTransform(1.0, 2.0, 1e-5, 0, 0, -1e-5))).placed
+
+
+def test_where_centres_lie_is_told_within_180_degrees(model: OpenModel, placed: tuple[str, Path]) -> None:
+    kind, scene = placed
+    report = detect_file(model, scene, SceneOptions(listed=8))
+    rows = to_json(report, ("square",))["detections"]
+    assert len(rows) == 8
+    with open_scene(scene) as source:
+        for row in rows:
+            (lon, lat), (x0, y0, x1, y1) = row["lonlat_deg"], row["box_xyxy_px"]
+            assert source.geo is not None
+            expected = source.geo.lonlats_deg(np.array([[(x0 + x1) / 2, (y0 + y1) / 2]]))[0]
+            assert abs((lon - expected[0] + 180) % 360 - 180) < 1e-3 * (1000 if kind == "polar" else 1)
+            assert lat == pytest.approx(expected[1], abs=1e-3)
+            assert -180 <= lon < 180
+
+
+class Torn:
+    """A mapping without a place for what lies left of 150 px; one pixel is one degree."""
+
+    def lonlats_deg(self, xy_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        if (xy_px[:, 0] < 150).any():
+            raise ImageError("off the Earth")
+        return xy_px + np.array([[100.0, 0.0]], np.float64)
+
+
+def test_a_box_without_a_place_has_none_and_the_others_have_theirs(model: OpenModel, scene: Path) -> None:
+    rows = to_json(detect_file(model, scene, SceneOptions(geo=Torn())), ("square",))["detections"]
+    for row in rows:
+        x = (row["box_xyxy_px"][0] + row["box_xyxy_px"][2]) / 2
+        assert row["lonlat_deg"] is None if x < 150 else row["lonlat_deg"][0] == pytest.approx((x + 280) % 360 - 180)
+    assert {row["lonlat_deg"] is None for row in rows} == {True, False}
 
 
 def test_what_the_caller_says_of_the_place_counts(model: OpenModel, placed: tuple[str, Path], tmp_path: Path) -> None:

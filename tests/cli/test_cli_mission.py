@@ -21,7 +21,7 @@ from orbitloop.apps.models import open_model, store_model
 from orbitloop.cli.main import app
 from orbitloop.errors import TrainingError
 from orbitloop.ground.export_int8 import write_int8_graph
-from orbitloop.records.pixels import encode_image
+from orbitloop.records.pixels import decode_image, encode_image
 
 TINY = """
 kind: Mission
@@ -371,6 +371,8 @@ def test_geojson_and_json_exclude_each_other(world: SimpleNamespace, scene: Path
     "words",
     [
         ["--stac"],
+        ["--picture"],
+        ["--class", "barn"],
         ["--bands", "3,2"],
         ["--bands", "0,1,2"],
         ["--bands", "r,g,b"],
@@ -423,6 +425,50 @@ def test_detect_keeps_within_a_budget_and_says_so(world: SimpleNamespace, scene:
     ]
     assert all("detections" not in row and Path(row["out"]).is_file() for row in value["scenes"])
     assert "the budget is spent" in invoke(*words).stdout
+
+
+def test_detect_takes_the_scenes_of_a_folder_and_draws_them(world: SimpleNamespace, scene: Path, tmp_path: Path) -> None:
+    for name in ("b.png", "a.PNG", ".hidden.png", "notes.txt", "below/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(scene.read_bytes())
+    words = ("detect", tmp_path, "--model", world.model, "--out", tmp_path, "--picture")
+    for _ in range(2):  # what the first run drew is no scene to the second
+        value = one_object(invoke(*words, "--json"))
+        assert [Path(row["scene"]).name for row in value["scenes"]] == ["a.PNG", "b.png"]
+        assert [Path(row["picture"]).name for row in value["scenes"]] == ["a.boxes.png", "b.boxes.png"]
+    assert decode_image((tmp_path / "a.boxes.png").read_bytes()).shape[1] == 150
+    assert "a.geojson" in (told := invoke(*words).stdout)
+    assert "a.boxes.png" in told
+
+
+def test_detect_says_of_an_empty_folder_that_it_is_empty_and_goes_on(
+    world: SimpleNamespace, scene: Path, tmp_path: Path
+) -> None:
+    result = invoke("detect", tmp_path, scene, "--model", world.model, "--json")
+    assert result.exit_code == 12
+    assert f"error: {tmp_path}: the folder holds no scene" in result.stderr
+    value = one_object(result)
+    assert len(value["scenes"]) == len(value["errors"]) == 1
+
+
+def test_detect_keeps_the_classes_that_are_asked_for(world: SimpleNamespace, scene: Path) -> None:
+    value = one_object(invoke("detect", scene, "--model", world.model, "--class", "field", "--class", "field", "--json"))
+    assert value["classes"] == ["field"]
+    assert value["scenes"][0]["detections"]
+    unknown = invoke("detect", scene, "--model", world.model, "--class", "field", "--class", "barn")
+    assert "no class 'barn'; it has field" in " ".join(unknown.stderr.replace("│", " ").split())
+
+
+def test_detect_tells_where_centres_lie_if_the_scene_has_a_place(world: SimpleNamespace, scene: Path) -> None:
+    found = one_object(invoke("detect", scene, "--model", world.model, "--geo", "10,48,5", "--json"))["scenes"][0]["detections"]
+    for one in found:
+        x0, y0, x1, y1 = one["box_xyxy_px"]
+        lon, lat = one["lonlat_deg"]
+        assert lon == pytest.approx(10 + 5 * (x0 + x1) / 2 / 74_630, abs=1e-5)
+        assert lat == pytest.approx(48 - 5 * (y0 + y1) / 2 / 111_200, abs=1e-5)
+    assert found
+    nowhere = one_object(invoke("detect", scene, "--model", world.model, "--json"))["scenes"][0]["detections"]
+    assert all("lonlat_deg" not in one for one in nowhere)
 
 
 def test_detect_stopped_in_the_middle_leaves_whole_collections(

@@ -8,11 +8,12 @@ by it; so nothing here needs the ground's packages.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from orbitloop.errors import StateError
 from orbitloop.onboard.geojson import FeatureWriter, Origin, features, foreign_members
@@ -90,11 +91,26 @@ def whole_file(target: Path, option: str = "--out") -> Iterator[IO[str]]:
     Raises:
         StateError: it cannot be written.
     """
+    with whole_bytes(target, option) as raw:
+        stream = io.TextIOWrapper(raw, encoding="utf-8")
+        try:
+            yield stream
+        finally:
+            stream.detach()  # writes out what it holds; the file is not its to close
+
+
+@contextlib.contextmanager
+def whole_bytes(target: Path, option: str = "--out") -> Iterator[BinaryIO]:
+    """Give a stream of bytes that becomes `target` when all went well, and nothing when not; as `whole_file`.
+
+    Raises:
+        StateError: it cannot be written.
+    """
     spare = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         spare.unlink(missing_ok=True)  # of a run that was killed
-        with spare.open("x", encoding="utf-8") as stream:  # never through a link that lies there
+        with spare.open("xb") as stream:  # never through a link that lies there
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

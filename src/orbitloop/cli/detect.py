@@ -30,11 +30,17 @@ _BAR_AFTER_S = 2.0
 
 
 def detect(
-    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE", help="Scenes: GeoTIFF, COG, PNG, JPEG or WebP.")],
+    scenes: Annotated[
+        list[Path], typer.Argument(metavar="SCENE", help="Scenes, or folders of them: GeoTIFF, COG, PNG, JPEG or WebP.")
+    ],
     model: Annotated[Path, typer.Option("--model", metavar="DIR", help="Folder of a model.")],
     geojson: Annotated[bool, typer.Option("--geojson", help="Write one GeoJSON FeatureCollection of all scenes.")] = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write a GeoJSON file for each scene.")] = None,
     stac: Annotated[bool, typer.Option("--stac", help="Write a STAC item for each scene too; needs --out.")] = False,
+    picture: Annotated[
+        bool,
+        typer.Option("--picture", help="Write a PNG for each scene too, 2,048 px a side at most, with its boxes; needs --out."),
+    ] = False,
     geo: Annotated[
         str,
         typer.Option(
@@ -55,6 +61,9 @@ def detect(
     score: Annotated[
         float | None, typer.Option(metavar="SCORE", min=0, max=1, help="Least score, instead of the model's own.")
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--class", metavar="NAME", help="Keep this class only; may be given several times.")
+    ] = None,
     screen: Annotated[str, typer.Option(metavar="NAME", help="First stage that drops tiles; see `plugins screen`.")] = "none",
     tiles: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Budget: look at no more tiles, over all scenes.")
@@ -74,8 +83,10 @@ def detect(
 ) -> None:
     """Detect in scenes of any size, as the satellite does: tiles, network, merge over tile borders, in constant memory.
 
-    A scene that cannot be read is named on stderr and the next one is taken; the exit code is then that of the last error. A
-    file in --out is written whole or not at all. With --out, --json gives counts and the file; without, the best 10,000 boxes.
+    Of a folder all scenes directly in it are taken, by name. A scene that cannot be read is named on stderr and the next one is
+    taken; the exit code is then that of the last error. A file in --out is written whole or not at all. With --out, --json
+    gives counts and the files; without, the best 10,000 boxes in pixels, and the longitude and latitude of their centres if the
+    scene has a place.
 
     On the ground every tile is looked at: --screen is `none`, for a tile dropped by mistake costs more here than its time. On
     board it is `cheap`.
@@ -83,7 +94,8 @@ def detect(
     \b
     Examples:
       orbitloop detect field.png --model runs/farmland-demo/model
-      orbitloop detect *.png --model models/farmland --geojson > found.geojson
+      orbitloop detect scenes/ --model models/farmland --geojson > found.geojson
+      orbitloop detect scenes/ --model models/farmland --out found --picture
       orbitloop detect field.png --model models/farmland --out found --geo 10.21,48.07,5
       orbitloop detect airport.tif --model models/aircraft --out found --stac --bands 4,3,2 --stretch 200,3000
 
@@ -95,6 +107,8 @@ def detect(
         raise typer.BadParameter("--geojson is JSON already: leave one of the two out")
     if stac and out is None:
         raise typer.BadParameter("--stac needs a folder: --out DIR")
+    if picture and out is None:
+        raise typer.BadParameter("--picture needs a folder: --out DIR")
     corner = _corner(geo) if geo else None
     picked = _bands(bands) if bands else None
     levels = _stretch(stretch) if stretch else None
@@ -106,9 +120,15 @@ def detect(
     ledger = _ledger(tiles, joules, seconds, watts, joules_per_tile)
     opened = open_model(model, threads, engine)
     options = SceneOptions(
-        bands=picked, stretch=levels, geo=_north_up(corner), least_score=score, screen=first_stage, ledger=ledger
+        bands=picked,
+        stretch=levels,
+        geo=_north_up(corner),
+        least_score=score,
+        screen=first_stage,
+        ledger=ledger,
+        classes=_indices(only, opened.engine.metadata.classes) if only else None,
     )
-    run = _Run(opened, options, out, stac, quiet)
+    run = _Run(opened, options, out, stac, picture, quiet)
     if geojson:
         run.to_stdout(scenes)
     else:
@@ -121,8 +141,11 @@ def detect(
 class _Run:
     """One call of the command: its scenes one after the other."""
 
-    def __init__(self, model: OpenModel, options: SceneOptions, out: Path | None, stac: bool, quiet: bool) -> None:
-        self._model, self._options, self._out, self._stac, self._quiet = model, options, out, stac, quiet
+    def __init__(
+        self, model: OpenModel, options: SceneOptions, out: Path | None, stac: bool, picture: bool, quiet: bool
+    ) -> None:
+        self._model, self._options, self._out, self._quiet = model, options, out, quiet
+        self._stac, self._picture = stac, picture
         self._taken: set[str] = set()
         self.reports: list[SceneReport] = []
         self.failed: list[OrbitloopError] = []
@@ -130,7 +153,7 @@ class _Run:
     def all(self, scenes: list[Path]) -> None:
         """Detect in each scene."""
         with only_results_on_stdout():
-            for scene in scenes:
+            for scene in self._files(scenes):
                 self._one(scene, None)
 
     def to_stdout(self, scenes: list[Path]) -> None:
@@ -141,7 +164,7 @@ class _Run:
         stdout, writer = sys.stdout, None
         try:
             with only_results_on_stdout():
-                for scene in scenes:
+                for scene in self._files(scenes):
                     with spool() as lines:
                         report = self._one(scene, lines)
                         if report is None or self._is_odd(report):
@@ -153,6 +176,19 @@ class _Run:
                             note(f"{scene}: {report.counts.refused} tiles not looked at: the budget is spent")
         finally:  # what stands on stdout is a whole collection, also after Ctrl-C
             (writer or FeatureWriter(stdout)).close()
+
+    def _files(self, scenes: list[Path]) -> Iterator[Path]:
+        """Yield the scenes, a folder's one by one; one without any is told and passed over."""
+        from orbitloop.apps.scenes import scenes_in
+
+        for scene in scenes:
+            try:
+                inside = scenes_in(scene) if scene.is_dir() else [scene]
+            except ImageError as error:
+                show_error(error)
+                self.failed.append(error)
+                continue
+            yield from inside
 
     def _is_odd(self, report: SceneReport) -> bool:
         """Say whether a scene's coordinates are of another kind than those before; one collection has one kind."""
@@ -169,11 +205,12 @@ class _Run:
         return True
 
     def _one(self, scene: Path, lines: IO[str] | None) -> SceneReport | None:
-        from orbitloop.apps.scenes import detect_file
+        from orbitloop.apps.scenes import PICTURE_SUFFIX, detect_file
 
         stem = self._free_name(scene)
         out = None if self._out is None else self._out / f"{stem}.geojson"
         item = None if out is None or not self._stac else out.with_name(f"{stem}.stac.json")
+        picture = None if out is None or not self._picture else out.with_name(f"{stem}{PICTURE_SUFFIX}")
         try:
             with _progress(scene.name, self._quiet) as progress:
                 report = detect_file(
@@ -182,6 +219,7 @@ class _Run:
                     self._options,
                     out=out,
                     stac=item,
+                    picture=picture,
                     lines=lines,
                     progress=progress,
                 )
@@ -213,6 +251,8 @@ class _Run:
         errors = [{"what": e.what, "where": e.where, "exit_code": e.exit_code} for e in self.failed]
         found = [to_json(report, about.classes) for report in self.reports]
         value: dict[str, Any] = {"model": about.name, "digest": self._model.digest, "scenes": found, "errors": errors}
+        if self._options.classes is not None:
+            value["classes"] = [about.classes[index] for index in sorted(self._options.classes)]
         if self._options.ledger is not None:
             value["budget"] = self._options.ledger.report().to_json()
         print_json(value)
@@ -238,7 +278,8 @@ def _show(report: SceneReport, classes: tuple[str, ...]) -> None:
         levels = "" if report.stretch is None else f"; black {report.stretch[0]:g}, white {report.stretch[1]:g}"
         notes.append(f"bands {', '.join(map(str, report.bands or ()))}{levels}")
     if report.out is not None:
-        show(title, *notes, f"written: {report.out}" + (f", {report.stac}" if report.stac else ""))
+        written = [str(file) for file in (report.out, report.stac, report.picture) if file is not None]
+        show(title, *notes, f"written: {', '.join(written)}")
         return
     listed = table("class", ">score", ">x0", ">y0", ">x1", ">y1")
     best = rows(report.best, classes)[:SHOWN]
@@ -291,6 +332,15 @@ def _ledger(
         return Ledger(Budget(tiles, joules, seconds), Price(joules_per_tile, watts))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _indices(names: list[str], classes: tuple[str, ...]) -> frozenset[int]:
+    """Return the indices of classes by their names."""
+    unknown = [name for name in names if name not in classes]
+    if unknown:
+        hint = f"the model has no class {', '.join(map(repr, unknown))}; it has {', '.join(classes)}"
+        raise typer.BadParameter(hint, param_hint="--class")
+    return frozenset(index for index, name in enumerate(classes) if name in names)
 
 
 def _bands(text: str) -> tuple[int, ...]:
