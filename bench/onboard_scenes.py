@@ -9,6 +9,7 @@ accuracy counts down to its candidate score, as average precision wants its tail
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,9 @@ from orbitloop.ground.metrics import Accuracy, average_precision
 from orbitloop.records.label import Boxes
 from orbitloop.records.prediction import Detections
 from orbitloop.reports.figures import Figure, figure_of
+from orbitloop.sim.world import SceneRef
 
+LARGE_PIXELS = 20_000_000
 AIM_SPEEDUP = 5.0
 AIM_AP50_LOST = 0.5
 AIM_AP_LOST = 0.7
@@ -80,10 +83,16 @@ def measure(subject: Subject, sides: Sequence[Side], work: Path, *, quick: bool)
         for kind in ("tif",) if quick else ("tif", "png"):
             files = write_scenes(timed, work / "scenes", kind)
             title = f"whole scene, {subject.name}, {KINDS[kind]}"
-            figures += _times(title, subject.note, workers, chosen, files, rounds=2 if quick else 5, absent=absent)
+            figures += _times(title, subject.note, workers, chosen, files, rounds=2 if quick else _rounds(timed), absent=absent)
     if subject.trained and not quick:
         figures += _accuracy(subject, sides, write_scenes(subject.held_out, work / "scenes"), work)
     return figures
+
+
+def _rounds(refs: Sequence[SceneRef]) -> int:
+    """Return how often scenes are looked at: large ones less often, for they take SAHI half a minute each and scatter less."""
+    pixels = sum(math.prod(ref.load().pixels.shape[:2]) for ref in refs)
+    return 5 if pixels < LARGE_PIXELS else 2
 
 
 def _times(
