@@ -112,4 +112,8 @@ def read_bounded(file: Path, limit: int) -> bytes:
                 raise ModelError(f"{file.name} is over the limit of {limit} bytes", where=str(file.parent))
             return stream.read(about.st_size)  # the limit alone would be allocated
     except OSError as error:
-        raise ModelError(f"{file.name} cannot be read ({error.strerror})", where=str(file.parent)) from error
+        raise ModelError(
+            f"no model here: {file.name} cannot be read ({error.strerror})",
+            where=str(file.parent),
+            remedy="name a folder that `orbitloop train` or `orbitloop run` wrote",
+        ) from error

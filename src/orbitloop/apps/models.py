@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from orbitloop.apps.detector_files import read_bounded
 from orbitloop.errors import ModelError, OrbitloopError, StateError
 from orbitloop.ground.adapters.model_store import cache_dir, save_model
 from orbitloop.onboard.adapters.engines import DEFAULT_ENGINE, installed_engines, loads, open_engine
@@ -41,8 +42,8 @@ def open_model(folder: Path, threads: int = 1, engine: str = DEFAULT_ENGINE) -> 
     Raises:
         ModelError: a file is missing, malformed or absurdly large, the two do not fit each other, or there is no such engine.
     """
-    graph = _bounded(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
-    data = _bounded(folder / WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
+    graph = read_bounded(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
+    data = read_bounded(folder / WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
     try:
         weights = load_weights(data)
     except OrbitloopError as error:
@@ -84,18 +85,3 @@ def store_model(folder: Path, graph: bytes, weights: Mapping[str, npt.NDArray[np
 def cache_folder() -> Path:
     """Return where trained models are kept."""
     return cache_dir()
-
-
-def _bounded(file: Path, limit: int) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(limit + 1)
-    except OSError as error:
-        raise ModelError(
-            f"no model here: {file.name} cannot be read ({error.strerror})",
-            where=str(file.parent),
-            remedy="name a folder that `orbitloop train` or `orbitloop run` wrote",
-        ) from error
-    if len(data) > limit:
-        raise ModelError(f"{file.name} is over the limit of {limit} bytes", where=str(file.parent))
-    return data
