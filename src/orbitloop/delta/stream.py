@@ -1,0 +1,183 @@
+"""All tensors of an update in one coded stream. Names, shapes and dtypes are the base's, which both sides hold: none goes up.
+
+In ascending order of the base's names, each as one chain of coded symbols:
+
+    changed?                          a hundredth of a bit where many in a row do not
+    kind                              integer, stepped or relative (`residuals`)
+    steps                             of a stepped tensor: the first row's code, then each row's difference to the last
+    the matrix of integers            `symbols`
+
+and 16 bits of a fixed mark at the end. Counts are shared by all tensors of a family (weights by kind, vectors by the last part of
+their name), so that the first teaches the next.
+
+A decoder makes nothing larger than a tensor of the base, and takes no longer than for a full update, whatever the data says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from orbitloop.delta.rangecoder import Coder, Counts, Decoder, Encoder, Meter
+from orbitloop.delta.residuals import (
+    INTEGER,
+    LEAST_CODE,
+    MAX_BITS,
+    MOST_CODE,
+    RELATIVE,
+    STEPPED,
+    Residual,
+    Tensor,
+    matrix_shape,
+    rebuild,
+)
+from orbitloop.delta.symbols import MAX_MAGNITUDE, Contexts, code_matrix
+from orbitloop.errors import UpdateError
+
+_MARK = 0xA5C3
+_JUMPS = 64
+"""Differences of step codes up to half of this are symbols of their own: four octaves."""
+
+
+@dataclass(slots=True)
+class _State:
+    """What both sides have learnt so far of an update."""
+
+    changed: dict[tuple[str, int], Counts] = field(default_factory=dict)
+    kinds: dict[str, Counts] = field(default_factory=dict)
+    jumps: dict[bool, Counts] = field(default_factory=dict)
+    contexts: dict[tuple[str, int], Contexts] = field(default_factory=dict)
+    last: dict[str, int] = field(default_factory=dict)
+
+
+def write_stream(base: Mapping[str, Tensor], residuals: Mapping[str, Residual]) -> bytes:
+    """Return the stream.
+
+    Raises:
+        UpdateError: a residual does not fit its tensor.
+    """
+    coder = Encoder()
+    for _ in _write(coder, base, residuals):
+        pass
+    return coder.data()
+
+
+def measure_stream(base: Mapping[str, Tensor], residuals: Mapping[str, Residual]) -> dict[str, float]:
+    """Return what each tensor of the base costs in a stream, in bits, in the order of names; without writing it.
+
+    Raises:
+        UpdateError: as `write_stream`.
+    """
+    meter, costs, before = Meter(), {}, 0.0
+    for name in _write(meter, base, residuals):
+        costs[name], before = meter.bits - before, meter.bits
+    return costs
+
+
+def read_stream(base: Mapping[str, Tensor], data: bytes) -> dict[str, Tensor]:
+    """Return the tensors that change.
+
+    Raises:
+        UpdateError: malformed, or it does not fit the base. Never anything else.
+    """
+    return {name: rebuild(base[name], residual) for name, residual in read_residuals(base, data)}
+
+
+def read_residuals(base: Mapping[str, Tensor], data: bytes) -> Iterator[tuple[str, Residual]]:
+    """Yield name and residual of each tensor that changes, one at a time.
+
+    Raises:
+        UpdateError: as `read_stream`.
+    """
+    coder, state = Decoder(data), _State()
+    for name in sorted(base):
+        try:
+            residual = _code_tensor(coder, state, name, base[name], None)
+            if residual is not None:
+                _check(residual, base[name])
+        except UpdateError as error:
+            raise UpdateError(error.what, where=name, remedy=error.remedy) from error
+        if residual is not None:
+            yield name, residual
+    if int(coder.raw(16, np.zeros(1, np.int32))[0]) != _MARK:
+        raise UpdateError("coded stream does not end where it should")
+    coder.finish()
+
+
+def _write(coder: Coder, base: Mapping[str, Tensor], residuals: Mapping[str, Residual]) -> Iterator[str]:
+    strange = sorted(set(residuals) - set(base))
+    if strange:
+        raise UpdateError("tensor is not in the base", where=strange[0])
+    state = _State()
+    for name in sorted(base):
+        residual = residuals.get(name)
+        if residual is not None:
+            try:
+                _check(residual, base[name])
+            except UpdateError as error:
+                raise UpdateError(error.what, where=name) from error
+        _code_tensor(coder, state, name, base[name], residual)
+        yield name
+    coder.raw(16, np.array([_MARK], np.int32))
+
+
+def _check(residual: Residual, base: Tensor) -> None:
+    """Hold a residual against the tensor that it changes; the same for what is written and what was read."""
+    rows, columns, _ = matrix_shape(base.shape)
+    octets = base.dtype.kind in "iu" and base.itemsize == 1
+    counts = {INTEGER: 0, STEPPED: rows, RELATIVE: 1}
+    if residual.kind not in counts or (residual.kind == INTEGER) != octets or not (octets or base.dtype == np.float32):
+        raise UpdateError(f"a residual of kind {residual.kind} does not fit {base.dtype}")
+    if residual.symbols.shape != (rows, columns) or residual.steps.shape != (counts[residual.kind],):
+        raise UpdateError(f"symbols {residual.symbols.shape}, steps {residual.steps.shape} do not fit {base.shape}")
+    if residual.symbols.size and int(np.abs(residual.symbols).max()) > (255 if octets else MAX_MAGNITUDE):
+        raise UpdateError("a symbol is out of range")
+    if residual.kind == RELATIVE and not 0 <= int(residual.steps[0]) <= MAX_BITS:
+        raise UpdateError(f"{int(residual.steps[0])} bits are out of range")
+    if residual.kind == STEPPED:
+        steps = residual.steps[residual.steps != 0]
+        if steps.size and not LEAST_CODE <= int(steps.min()) <= int(steps.max()) <= MOST_CODE:
+            raise UpdateError("a quantisation step is out of range")
+
+
+def _code_tensor(coder: Coder, state: _State, name: str, base: Tensor, residual: Residual | None) -> Residual | None:
+    """Code one tensor: `residual` goes in at an encoder, and comes out at both."""
+    part = name.rpartition(".")[2] + (".m" if base.ndim > 1 else ".v")
+    held = state.changed.setdefault((part, state.last.get(part, 0)), Counts(np.array([24, 24], np.int64)))
+    changed = _one(coder, held, int(residual is not None))
+    state.last[part] = changed
+    if not changed:
+        return None
+    kind = _one(coder, state.kinds.setdefault(part, Counts(np.array([1, 1, 1], np.int64), 96)), residual.kind if residual else 0)
+    rows, columns, taps = matrix_shape(base.shape)
+    if residual is None:
+        residual = Residual(kind, np.zeros((rows, columns), np.int32), np.zeros({STEPPED: rows, RELATIVE: 1}.get(kind, 0), np.int32))
+    if kind == RELATIVE:
+        residual.steps[:] = coder.raw(5, residual.steps)
+    elif kind == STEPPED:
+        _code_steps(coder, state, base.ndim > 1, residual.steps)
+    family = "matrix" if base.ndim > 1 else "vector"
+    code_matrix(coder, state.contexts.setdefault((family, kind), Contexts()), residual.symbols, taps)
+    return residual
+
+
+def _code_steps(coder: Coder, state: _State, matrix: bool, codes: np.ndarray) -> None:
+    """Code steps: a first one in 11 bits, then jumps; one jump symbol says that eleven bits follow."""
+    start = np.ones(_JUMPS + 1, np.int64)
+    start[_JUMPS // 2] = 8
+    jumps = state.jumps.setdefault(matrix, Counts(start))
+    before = 0
+    for i in range(len(codes)):
+        jump = int(codes[i]) - before + _JUMPS // 2
+        symbol = _one(coder, jumps, jump if 0 <= jump < _JUMPS else _JUMPS)
+        if symbol == _JUMPS:
+            codes[i : i + 1] = coder.raw(11, codes[i : i + 1])
+        else:
+            codes[i] = before + symbol - _JUMPS // 2
+        before = int(codes[i]) or before
+
+
+def _one(coder: Coder, counts: Counts, symbol: int) -> int:
+    return int(coder.code(counts, np.array([symbol], np.int32))[0])
