@@ -8,18 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orbitloop.delta.codecs import BUILT_IN, Tensor
+from orbitloop.delta.compact import TensorCost, inspect_compact, is_compact, split_compact
 from orbitloop.delta.format import TensorEntry, read_table
+from orbitloop.delta.stream import read_stream
 from orbitloop.errors import UpdateError
 from orbitloop.plugins.kinds import DeltaCodec
 
 
-def inspect_delta(payload: bytes) -> list[TensorEntry]:
+def inspect_delta(payload: bytes, base: Mapping[str, Tensor] | None = None) -> list[TensorEntry] | list[TensorCost]:
     """Return what a payload would change: name, codec, shape, elements and bytes of each tensor.
 
+    Args:
+        payload: of either version.
+        base: the tensors that it changes. Version 2 names none, and cannot be listed without them.
+
     Raises:
-        UpdateError: the payload is malformed.
+        UpdateError: the payload is malformed, does not fit the base, or needs one.
     """
-    return read_table(payload)
+    if not is_compact(payload):
+        return read_table(payload)
+    if base is None:
+        raise UpdateError("payload names no tensor: the base does", remedy="give the model that the update is for")
+    return inspect_compact(payload, base)
 
 
 def apply_delta(
@@ -32,6 +42,19 @@ def apply_delta(
     Raises:
         UpdateError: the payload is malformed or does not fit the base. Never anything else.
     """
+    if is_compact(payload):
+        section, stream = split_compact(payload)
+        listed = _apply_table(base, section, codecs) if section else dict(base)
+        streamed = read_stream(base, stream)
+        twice = sorted(name for name in streamed if listed[name] is not base[name])
+        if twice:
+            raise UpdateError("tensor stands in both parts of the payload", where=twice[0])
+        return listed | streamed
+    return _apply_table(base, payload, codecs)
+
+
+def _apply_table(base: Mapping[str, Tensor], payload: bytes, codecs: Mapping[str, type[DeltaCodec]]) -> dict[str, Tensor]:
+    """Apply a payload of version 1."""
     entries = read_table(payload)
     for entry in entries:
         held = base.get(entry.name)

@@ -1,12 +1,12 @@
-"""A tensor's change as integers, and the arithmetic that turns base and integers into the new tensor, the same on every machine.
+"""A tensor's change as integers, and the arithmetic that makes the new tensor of base and integers, the same on every machine.
 
-    integer    result = base + symbol                modulo 2^8; int8 weights, zero points
+    integer    result = base + symbol x step_row     cut to the dtype's range; int8 weights, zero points; a step of 1 is exact
     stepped    result = base + symbol x step_row     float32; weights with a step per output channel, biases with one for all
     relative   result = base x (1 + symbol / 2^bits) float32; scales, variances: what matters there is the ratio
 
-Steps are floats of four significant bits (eight steps to the octave), and |symbol| < 2^20. So symbol x step and 1 + symbol / 2^bits
-are exact in float32 and each result comes of one rounding, which IEEE 754 fixes; there is no product and sum for a compiler to
-fuse. A symbol of 0 keeps the base's bits, minus zero included.
+Float steps have four significant bits (eight to the octave), and |symbol| < 2^20. So symbol x step and 1 + symbol / 2^bits are
+exact in float32 and each result comes of one rounding, which IEEE 754 fixes; there is no product and sum for a compiler
+to fuse. A symbol of 0 keeps the base's bits, minus zero included.
 
 The error of `relative` is at most |base| / 2^(bits + 1): with 10 bits that of binary16. It leaves to `stream` how the integers
 are written, and to the ground which step pays.
@@ -30,6 +30,8 @@ Codes = npt.NDArray[np.int32]
 
 INTEGER, STEPPED, RELATIVE = 0, 1, 2
 MAX_BITS = 18
+MAX_INTEGER_STEP = 127
+_BATCH = 1 << 16
 LEAST_CODE, MOST_CODE = 8 * 27, 8 * 227
 """Steps of 2^-100 to 2^100, as the upper twelve bits of a float32."""
 
@@ -39,12 +41,12 @@ class Residual:
     """A change in integers.
 
     kind: INTEGER, STEPPED or RELATIVE.
-    symbols: (rows, columns) int32; rows are output channels, a vector is one row.
-    steps: STEPPED: (rows,) int32 step codes, 0 = the row does not change; RELATIVE: (1,) the bits; INTEGER: (0,).
+    symbols: (rows, columns) int32, INTEGER also int16; rows are output channels, a vector is one row.
+    steps: (rows,) int32, 0 = the row does not change. STEPPED: step codes; INTEGER: the steps. RELATIVE: (1,) the bits.
     """
 
     kind: int
-    symbols: Symbols
+    symbols: Symbols | npt.NDArray[np.int16]
     steps: Codes
 
 
@@ -74,18 +76,25 @@ def steps_of(codes: Codes) -> npt.NDArray[np.float32]:
     return (codes.astype(np.int32) << 20).view(np.float32)
 
 
-def integer(base: Tensor, target: Tensor) -> Residual:
-    """Return the exact change of a tensor of one-byte integers.
+def integer(base: Tensor, target: Tensor, steps: npt.ArrayLike = 1) -> Residual:
+    """Return the change of a tensor of one-byte integers; exact where the step is 1.
+
+    Args:
+        steps: 0 to MAX_INTEGER_STEP, one for each row of `matrix_shape`, or one for all; rounded.
 
     Raises:
-        UpdateError: it is of another dtype, or shapes differ.
+        UpdateError: it is of another dtype, shapes differ, or a step is out of range.
     """
     _fit(base, target)
     if base.dtype.kind not in "iu" or base.itemsize != 1:
         raise UpdateError(f"a tensor of {base.dtype} is not one of one-byte integers", remedy="use the codec `exact`")
     rows, columns, _ = matrix_shape(base.shape)
-    change = target.astype(np.int32) - base.astype(np.int32)
-    return Residual(INTEGER, change.reshape(rows, columns), np.zeros(0, np.int32))
+    wanted = np.rint(np.broadcast_to(np.asarray(steps, np.float64), (rows,)))
+    if not ((wanted >= 0) & (wanted <= MAX_INTEGER_STEP)).all():
+        raise UpdateError(f"a step is not 0 to {MAX_INTEGER_STEP}")
+    change = (target.astype(np.int16) - base.astype(np.int16)).reshape(rows, columns)
+    whole = np.rint(change / np.maximum(wanted, 1)[:, None]).astype(np.int16) * (wanted > 0)[:, None]
+    return Residual(INTEGER, whole.astype(np.int16), np.where(whole.any(axis=1), wanted, 0).astype(np.int32))
 
 
 def stepped(base: Tensor, target: Tensor, steps: npt.ArrayLike) -> Residual:
@@ -103,7 +112,8 @@ def stepped(base: Tensor, target: Tensor, steps: npt.ArrayLike) -> Residual:
     sizes = steps_of(codes).astype(np.float64)[:, None]
     change = _finite_change(base, target).reshape(rows, columns)
     symbols = np.rint(np.divide(change, sizes, out=np.zeros_like(change), where=sizes > 0))
-    return Residual(STEPPED, _small(symbols), codes)
+    whole = _small(symbols)
+    return Residual(STEPPED, whole, np.where(whole.any(axis=1), codes, 0).astype(np.int32))
 
 
 def relative(base: Tensor, target: Tensor, bits: int = 10) -> Residual:
@@ -130,8 +140,7 @@ def rebuild(base: Tensor, residual: Residual) -> Tensor:
         UpdateError: the result is not finite.
     """
     if residual.kind == INTEGER:
-        # Modulo 2^8: a wrong residual gives a wrong tensor and no error; digests tell.
-        return (base.reshape(-1).view(np.uint8) + residual.symbols.astype(np.uint8).reshape(-1)).view(base.dtype).reshape(base.shape)
+        return _rebuild_integer(base, residual)
     held = np.asarray(base, np.float32).reshape(residual.symbols.shape)
     result = residual.symbols.astype(np.float32)
     with np.errstate(all="ignore"):
@@ -145,6 +154,19 @@ def rebuild(base: Tensor, residual: Residual) -> Tensor:
     np.copyto(result, held, where=residual.symbols == 0)
     if not np.isfinite(result).all():
         raise UpdateError("a result is not finite")
+    return result.reshape(base.shape)
+
+
+def _rebuild_integer(base: Tensor, residual: Residual) -> Tensor:
+    """Add row by row, some at a time: the wider integers in between must not outgrow the tensor."""
+    limits, held = np.iinfo(base.dtype), base.reshape(residual.symbols.shape)
+    result = np.empty_like(held)
+    batch = max(1, _BATCH // max(1, held.shape[1]))
+    for start in range(0, len(held), batch):
+        rows = slice(start, start + batch)
+        # |symbol| <= 255 and step <= 127: within 2^15.
+        change = residual.symbols[rows].astype(np.int16) * residual.steps[rows, None].astype(np.int16)
+        result[rows] = np.clip(held[rows].astype(np.int32) + change, limits.min, limits.max)
     return result.reshape(base.shape)
 
 

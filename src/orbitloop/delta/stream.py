@@ -4,11 +4,11 @@ In ascending order of the base's names, each as one chain of coded symbols:
 
     changed?                          a hundredth of a bit where many in a row do not
     kind                              integer, stepped or relative (`residuals`)
-    steps                             of a stepped tensor: the first row's code, then each row's difference to the last
+    steps                             of a stepped tensor: for each row whether it changes, and the jump from the last step
     the matrix of integers            `symbols`
 
-and 16 bits of a fixed mark at the end. Counts are shared by all tensors of a family (weights by kind, vectors by the last part of
-their name), so that the first teaches the next.
+and 16 bits of a fixed mark at the end. Counts are shared by all tensors that are alike (matrix or vector, kind of
+residual; flags by the last part of their name), so that the first teaches the next.
 
 A decoder makes nothing larger than a tensor of the base, and takes no longer than for a full update, whatever the data says.
 """
@@ -19,12 +19,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from orbitloop.delta.rangecoder import Coder, Counts, Decoder, Encoder, Meter
 from orbitloop.delta.residuals import (
     INTEGER,
     LEAST_CODE,
     MAX_BITS,
+    MAX_INTEGER_STEP,
     MOST_CODE,
     RELATIVE,
     STEPPED,
@@ -37,6 +39,8 @@ from orbitloop.delta.symbols import MAX_MAGNITUDE, Contexts, code_matrix
 from orbitloop.errors import UpdateError
 
 _MARK = 0xA5C3
+_RUN = 64
+"""A vector is coded by so many values at a time, each with its own mean magnitude."""
 _JUMPS = 64
 """Differences of step codes up to half of this are symbols of their own: four octaves."""
 
@@ -47,8 +51,9 @@ class _State:
 
     changed: dict[tuple[str, int], Counts] = field(default_factory=dict)
     kinds: dict[str, Counts] = field(default_factory=dict)
-    jumps: dict[bool, Counts] = field(default_factory=dict)
-    contexts: dict[tuple[str, int], Contexts] = field(default_factory=dict)
+    active: dict[tuple[bool, int], Counts] = field(default_factory=dict)
+    jumps: dict[tuple[bool, int], Counts] = field(default_factory=dict)
+    contexts: dict[tuple[bool, int], Contexts] = field(default_factory=dict)
     last: dict[str, int] = field(default_factory=dict)
 
 
@@ -82,7 +87,13 @@ def read_stream(base: Mapping[str, Tensor], data: bytes) -> dict[str, Tensor]:
     Raises:
         UpdateError: malformed, or it does not fit the base. Never anything else.
     """
-    return {name: rebuild(base[name], residual) for name, residual in read_residuals(base, data)}
+    result: dict[str, Tensor] = {}
+    for name, residual in read_residuals(base, data):
+        try:
+            result[name] = rebuild(base[name], residual)
+        except UpdateError as error:
+            raise UpdateError(error.what, where=name) from error
+    return result
 
 
 def read_residuals(base: Mapping[str, Tensor], data: bytes) -> Iterator[tuple[str, Residual]]:
@@ -118,6 +129,8 @@ def _write(coder: Coder, base: Mapping[str, Tensor], residuals: Mapping[str, Res
                 _check(residual, base[name])
             except UpdateError as error:
                 raise UpdateError(error.what, where=name) from error
+            # Coding writes to the arrays that it is given, if nothing new.
+            residual = Residual(residual.kind, residual.symbols.copy(), residual.steps.copy())
         _code_tensor(coder, state, name, base[name], residual)
         yield name
     coder.raw(16, np.array([_MARK], np.int32))
@@ -127,19 +140,24 @@ def _check(residual: Residual, base: Tensor) -> None:
     """Hold a residual against the tensor that it changes; the same for what is written and what was read."""
     rows, columns, _ = matrix_shape(base.shape)
     octets = base.dtype.kind in "iu" and base.itemsize == 1
-    counts = {INTEGER: 0, STEPPED: rows, RELATIVE: 1}
+    counts = {INTEGER: rows, STEPPED: rows, RELATIVE: 1}
     if residual.kind not in counts or (residual.kind == INTEGER) != octets or not (octets or base.dtype == np.float32):
         raise UpdateError(f"a residual of kind {residual.kind} does not fit {base.dtype}")
     if residual.symbols.shape != (rows, columns) or residual.steps.shape != (counts[residual.kind],):
         raise UpdateError(f"symbols {residual.symbols.shape}, steps {residual.steps.shape} do not fit {base.shape}")
     if residual.symbols.size and int(np.abs(residual.symbols).max()) > (255 if octets else MAX_MAGNITUDE):
         raise UpdateError("a symbol is out of range")
-    if residual.kind == RELATIVE and not 0 <= int(residual.steps[0]) <= MAX_BITS:
-        raise UpdateError(f"{int(residual.steps[0])} bits are out of range")
-    if residual.kind == STEPPED:
-        steps = residual.steps[residual.steps != 0]
-        if steps.size and not LEAST_CODE <= int(steps.min()) <= int(steps.max()) <= MOST_CODE:
+    if residual.kind == RELATIVE:
+        if not 0 <= int(residual.steps[0]) <= MAX_BITS:
+            raise UpdateError(f"{int(residual.steps[0])} bits are out of range")
+    else:
+        active = residual.steps != 0
+        steps = residual.steps[active]
+        least, most = (1, MAX_INTEGER_STEP) if octets else (LEAST_CODE, MOST_CODE)
+        if steps.size and not least <= int(steps.min()) <= int(steps.max()) <= most:
             raise UpdateError("a quantisation step is out of range")
+        if residual.symbols[~active].any():
+            raise UpdateError("a row without a step changes")
 
 
 def _code_tensor(coder: Coder, state: _State, name: str, base: Tensor, residual: Residual | None) -> Residual | None:
@@ -150,33 +168,50 @@ def _code_tensor(coder: Coder, state: _State, name: str, base: Tensor, residual:
     state.last[part] = changed
     if not changed:
         return None
-    kind = _one(coder, state.kinds.setdefault(part, Counts(np.array([1, 1, 1], np.int64), 96)), residual.kind if residual else 0)
+    kind = _one(
+        coder, state.kinds.setdefault(part, Counts(np.array([1, 1, 1], np.int64), 96)), residual.kind if residual else 0
+    )
     rows, columns, taps = matrix_shape(base.shape)
     if residual is None:
-        residual = Residual(kind, np.zeros((rows, columns), np.int32), np.zeros({STEPPED: rows, RELATIVE: 1}.get(kind, 0), np.int32))
+        symbols = np.zeros((rows, columns), np.int16 if kind == INTEGER else np.int32)
+        residual = Residual(kind, symbols, np.zeros(1 if kind == RELATIVE else rows, np.int32))
     if kind == RELATIVE:
         residual.steps[:] = coder.raw(5, residual.steps)
-    elif kind == STEPPED:
-        _code_steps(coder, state, base.ndim > 1, residual.steps)
-    family = "matrix" if base.ndim > 1 else "vector"
-    code_matrix(coder, state.contexts.setdefault((family, kind), Contexts()), residual.symbols, taps)
+    else:
+        _code_steps(coder, state, base.ndim > 1, kind, residual.steps)
+    contexts = state.contexts.setdefault((base.ndim > 1, kind), Contexts())
+    if kind != RELATIVE and not residual.steps.all():
+        active = np.flatnonzero(residual.steps)
+        part = residual.symbols[active]
+        code_matrix(coder, contexts, part, taps)
+        residual.symbols[active] = part
+    elif base.ndim > 1:
+        code_matrix(coder, contexts, residual.symbols, taps)
+    else:
+        for start in range(0, columns, _RUN):
+            code_matrix(coder, contexts, residual.symbols[:, start : start + _RUN], 1)
     return residual
 
 
-def _code_steps(coder: Coder, state: _State, matrix: bool, codes: np.ndarray) -> None:
-    """Code steps: a first one in 11 bits, then jumps; one jump symbol says that eleven bits follow."""
+def _code_steps(coder: Coder, state: _State, matrix: bool, kind: int, codes: npt.NDArray[np.int32]) -> None:
+    """Code steps: for each row whether it has one, and the jump from the last; a symbol of its own says that 11 bits follow."""
     start = np.ones(_JUMPS + 1, np.int64)
     start[_JUMPS // 2] = 8
-    jumps = state.jumps.setdefault(matrix, Counts(start))
-    before = 0
+    jumps = state.jumps.setdefault((matrix, kind), Counts(start))
+    last, active = (1 if kind == INTEGER else 0), 1
     for i in range(len(codes)):
-        jump = int(codes[i]) - before + _JUMPS // 2
+        held = state.active.setdefault((matrix, active), Counts(np.array([12, 12], np.int64)))
+        active = _one(coder, held, int(codes[i] != 0))
+        if not active:
+            codes[i] = 0
+            continue
+        jump = int(codes[i]) - last + _JUMPS // 2
         symbol = _one(coder, jumps, jump if 0 <= jump < _JUMPS else _JUMPS)
         if symbol == _JUMPS:
             codes[i : i + 1] = coder.raw(11, codes[i : i + 1])
         else:
-            codes[i] = before + symbol - _JUMPS // 2
-        before = int(codes[i]) or before
+            codes[i] = last + symbol - _JUMPS // 2
+        last = int(codes[i])
 
 
 def _one(coder: Coder, counts: Counts, symbol: int) -> int:

@@ -1,7 +1,7 @@
 """Which counts a residual's integers are coded with: by the magnitude that is to be expected of each.
 
-A tensor's integers are a matrix: one row per output channel, one column per input and kernel tap. What its neighbourhood says of
-an integer is how large it will be, hardly ever which sign it has. So the class of an integer is its expected magnitude, in
+A tensor's integers are a matrix: one row per output channel, one column per input and kernel tap. What the neighbours say of an
+integer is how large it will be, hardly ever which sign it has. So the class of an integer is its expected magnitude, in
 half octaves:
 
     expected = mean magnitude of the row  x  activity of its input channel  x  activity of its kernel tap
@@ -28,6 +28,7 @@ from orbitloop.delta.rangecoder import Coder, Counts, Symbols
 from orbitloop.errors import UpdateError
 
 Ints = npt.NDArray[np.int64]
+Matrix = Symbols | npt.NDArray[np.int16]
 
 MAX_MAGNITUDE = (1 << 20) - 1
 DIRECT = 16
@@ -69,7 +70,7 @@ class Contexts:
         return self.rows[before]
 
 
-def code_matrix(coder: Coder, contexts: Contexts, symbols: Symbols, taps: int) -> None:
+def code_matrix(coder: Coder, contexts: Contexts, symbols: Matrix, taps: int) -> None:
     """Code a matrix of integers; a decoder fills it in place.
 
     Args:
@@ -102,14 +103,14 @@ def code_matrix(coder: Coder, contexts: Contexts, symbols: Symbols, taps: int) -
         start += len(block)
 
 
-def row_levels(symbols: Symbols) -> Ints:
+def row_levels(symbols: Matrix) -> Ints:
     """Return the class (rows,) of each row's mean magnitude."""
     sums = np.abs(symbols).sum(axis=1, dtype=np.int64)
     levels = 1 + np.searchsorted(_EDGES, sums * UNIT // symbols.shape[1], side="right")
     return np.where(sums > 0, levels, 0)
 
 
-def _code_levels(coder: Coder, contexts: Contexts, block: Symbols, before: int) -> Ints:
+def _code_levels(coder: Coder, contexts: Contexts, block: Matrix, before: int) -> Ints:
     levels = row_levels(block).astype(np.int32)
     for i in range(len(levels)):
         levels[i : i + 1] = coder.code(contexts.row(before), levels[i : i + 1])
@@ -117,12 +118,12 @@ def _code_levels(coder: Coder, contexts: Contexts, block: Symbols, before: int) 
     return levels.astype(np.int64)
 
 
-def _code_block(coder: Coder, contexts: Contexts, block: Symbols, levels: Ints, activity: _Activity) -> None:
+def _code_block(coder: Coder, contexts: Contexts, block: Matrix, levels: Ints, activity: _Activity) -> None:
     means = _MEANS[levels]
     expected = np.searchsorted(_EDGES, (means[:, None] * activity.ratios()[None, :]) // _ONE, side="right")
     classes = np.minimum(expected + 1, CLASSES - 1).astype(np.uint8).reshape(-1)
     flat = block.reshape(-1)
-    magnitudes = np.abs(flat)
+    magnitudes = np.abs(flat).astype(np.int32)
     known = np.bincount(classes, minlength=CLASSES)
     for level in np.flatnonzero(known):
         here = np.flatnonzero(classes == level) if known[level] < len(flat) else slice(None)
@@ -173,7 +174,7 @@ class _Activity:
         prior = _PRIOR_ROWS * max(mean, 1)
         return (sums // summed + prior) * _ONE // (mean * self._rows + prior)
 
-    def learn(self, block: Symbols, means: Ints) -> None:
+    def learn(self, block: Matrix, means: Ints) -> None:
         """Count rows (N, columns) whose mean magnitudes are known (N,)."""
         if len(self._inputs) * len(self._taps) < 2:
             return
