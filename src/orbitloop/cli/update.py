@@ -23,6 +23,9 @@ def update() -> None:
 def inspect_bundle(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="File with an update as it goes up.")],
     rate: Annotated[float, typer.Option(metavar="BPS", min=1, help="Uplink rate, bit/s.")] = 256e3,
+    base: Annotated[
+        Path | None, typer.Option("--base", metavar="MODEL_DIR", help="Folder of the model that it changes; lists its tensors.")
+    ] = None,
     json_output: Json = False,
 ) -> None:
     """Show what an update would change: its tensors, their codecs and bytes, and the seconds that it takes to send.
@@ -30,23 +33,29 @@ def inspect_bundle(
     Nothing is applied and no signature is checked: that the figures are true is for the satellite's keys to say. What is
     checked is that the payload is the one that the manifest names.
 
-    \b
-    Example:
-      orbitloop update inspect update-3.bundle --rate 64000
+    A coded update names no tensor: without the model that it is for, only its size can be told.
 
     \b
-    Exit codes: 0 done; 15 not an update; 16 its envelope is malformed.
+    Example:
+      orbitloop update inspect update-3.bundle --rate 64000 --base models/flying
+
+    \b
+    Exit codes: 0 done; 13 --base is no model; 15 not an update, or not for --base;
+    16 its envelope is malformed.
     """
     from orbitloop.delta.apply import inspect_delta
     from orbitloop.delta.bundle import check_payload, open_bundle, read_manifest
+    from orbitloop.delta.compact import is_compact
+    from orbitloop.records.wire import MAX_RECORD_BYTES
     from orbitloop.trust.envelope import Envelope
 
-    data = _read(bundle)
+    data = _read(bundle, MAX_RECORD_BYTES)
     opened = open_bundle(data)
     envelope = Envelope.from_bytes(opened.envelope)
     manifest = read_manifest(envelope.payload)
     check_payload(manifest, opened.payload)
-    entries = inspect_delta(opened.payload)
+    held = _held(base, manifest.base) if base else None
+    entries = [] if held is None and is_compact(opened.payload) else inspect_delta(opened.payload, held)
     tensors: list[dict[str, Any]] = [
         {"name": e.name, "codec": e.codec, "shape": list(e.shape), "elements": e.elements, "bytes": e.length} for e in entries
     ]
@@ -64,24 +73,36 @@ def inspect_bundle(
         bits = f"{8 * t['bytes'] / t['elements']:.2f}" if t["elements"] else ""
         shape = " x ".join(map(str, t["shape"])) or "scalar"
         add_row(listed, t["name"], t["codec"], shape, human_count(t["elements"]), human_bytes(t["bytes"]), bits)
+    coded = is_compact(opened.payload) and held is None
+    count = "coded tensors (--base lists them)" if coded else f"{len(tensors)} tensors"
     show(
         listed,
         f"update {manifest.version} of {manifest.model} for {', '.join(manifest.satellites) or 'every satellite'}",
         f"base   {manifest.base}\nresult {manifest.result}",
-        f"{len(tensors)} tensors, {len(manifest.canary)} canary cases",
+        f"{count}, {len(manifest.canary)} canary cases",
         f"{human_bytes(len(data))} in all: {seconds:.1f} s at {rate:g} bit/s",
         f"signed by {', '.join(name for name, _ in envelope.signatures) or 'nobody'} (not verified here)",
     )
 
 
-def _read(path: Path) -> bytes:
-    from orbitloop.records.wire import MAX_RECORD_BYTES
+def _held(folder: Path, digest: str) -> dict[str, Any]:
+    """Return the tensors of the model that an update is for."""
+    from orbitloop.onboard.weights import MAX_WEIGHTS_BYTES, load_weights
+    from orbitloop.records.ids import digest_tensors
+    from orbitloop.records.model import WEIGHTS_FILE
 
+    held = load_weights(_read(folder / WEIGHTS_FILE, MAX_WEIGHTS_BYTES))
+    if digest_tensors(held) != digest:
+        raise UpdateError("the update is for another model", where=str(folder), remedy=f"give the one with the digest {digest}")
+    return held
+
+
+def _read(path: Path, most_bytes: int) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_RECORD_BYTES + 1)
+            data = file.read(most_bytes + 1)
     except OSError as error:
-        raise UpdateError(f"cannot be read ({error.strerror})", where=str(path), remedy="name a bundle's file") from error
-    if len(data) > MAX_RECORD_BYTES:
-        raise UpdateError(f"larger than {MAX_RECORD_BYTES} bytes", where=str(path))
+        raise UpdateError(f"cannot be read ({error.strerror})", where=str(path), remedy="name an existing file") from error
+    if len(data) > most_bytes:
+        raise UpdateError(f"larger than {most_bytes} bytes", where=str(path))
     return data

@@ -11,6 +11,7 @@ tensor is in both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -43,7 +44,12 @@ class TensorCost:
 
     @property
     def elements(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
+
+    @property
+    def length(self) -> int:
+        """Return the bytes, rounded: what `format.TensorEntry` calls so."""
+        return round(self.bytes)
 
 
 def usual(share: float = USUAL_SHARE, bits: int = USUAL_BITS) -> ResidualFor:

@@ -159,14 +159,15 @@ def rebuild(base: Tensor, residual: Residual) -> Tensor:
 
 def _rebuild_integer(base: Tensor, residual: Residual) -> Tensor:
     """Add row by row, some at a time: the wider integers in between must not outgrow the tensor."""
-    limits, held = np.iinfo(base.dtype), base.reshape(residual.symbols.shape)
+    rows, columns, _ = matrix_shape(base.shape)
+    limits, held = np.iinfo(base.dtype), base.reshape(rows, columns)
     result = np.empty_like(held)
-    batch = max(1, _BATCH // max(1, held.shape[1]))
-    for start in range(0, len(held), batch):
-        rows = slice(start, start + batch)
+    batch = max(1, _BATCH // max(1, columns))
+    for start in range(0, rows, batch):
+        part = slice(start, start + batch)
         # |symbol| <= 255 and step <= 127: within 2^15.
-        change = residual.symbols[rows].astype(np.int16) * residual.steps[rows, None].astype(np.int16)
-        result[rows] = np.clip(held[rows].astype(np.int32) + change, limits.min, limits.max)
+        change = residual.symbols[part].astype(np.int16) * residual.steps[part, None].astype(np.int16)
+        result[part] = np.clip(held[part].astype(np.int32) + change, limits.min, limits.max)
     return result.reshape(base.shape)
 
 

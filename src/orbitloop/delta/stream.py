@@ -145,7 +145,8 @@ def _check(residual: Residual, base: Tensor) -> None:
         raise UpdateError(f"a residual of kind {residual.kind} does not fit {base.dtype}")
     if residual.symbols.shape != (rows, columns) or residual.steps.shape != (counts[residual.kind],):
         raise UpdateError(f"symbols {residual.symbols.shape}, steps {residual.steps.shape} do not fit {base.shape}")
-    if residual.symbols.size and int(np.abs(residual.symbols).max()) > (255 if octets else MAX_MAGNITUDE):
+    most = 255 if octets else MAX_MAGNITUDE
+    if residual.symbols.size and not -most <= int(residual.symbols.min()) <= int(residual.symbols.max()) <= most:
         raise UpdateError("a symbol is out of range")
     if residual.kind == RELATIVE:
         if not 0 <= int(residual.steps[0]) <= MAX_BITS:
@@ -153,8 +154,8 @@ def _check(residual: Residual, base: Tensor) -> None:
     else:
         active = residual.steps != 0
         steps = residual.steps[active]
-        least, most = (1, MAX_INTEGER_STEP) if octets else (LEAST_CODE, MOST_CODE)
-        if steps.size and not least <= int(steps.min()) <= int(steps.max()) <= most:
+        least, largest = (1, MAX_INTEGER_STEP) if octets else (LEAST_CODE, MOST_CODE)
+        if steps.size and not least <= int(steps.min()) <= int(steps.max()) <= largest:
             raise UpdateError("a quantisation step is out of range")
         if residual.symbols[~active].any():
             raise UpdateError("a row without a step changes")
@@ -182,9 +183,9 @@ def _code_tensor(coder: Coder, state: _State, name: str, base: Tensor, residual:
     contexts = state.contexts.setdefault((base.ndim > 1, kind), Contexts())
     if kind != RELATIVE and not residual.steps.all():
         active = np.flatnonzero(residual.steps)
-        part = residual.symbols[active]
-        code_matrix(coder, contexts, part, taps)
-        residual.symbols[active] = part
+        moved = residual.symbols[active]
+        code_matrix(coder, contexts, moved, taps)
+        residual.symbols[active] = moved
     elif base.ndim > 1:
         code_matrix(coder, contexts, residual.symbols, taps)
     else:

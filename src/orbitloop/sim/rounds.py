@@ -184,7 +184,7 @@ class RoundMaker:
         )
         run.models_by_digest[coded.result_digest] = run.flight.landed(coded.result, pending.candidate)
         if current.update is None:
-            entries = tuple(TensorChange(e.name, e.elements, e.length) for e in inspect_delta(coded.payload))
+            entries = tuple(TensorChange(e.name, e.elements, e.length) for e in inspect_delta(coded.payload, held.tensors))
             run.course.rounds[index] = replace(current, gate=verdict, update=UpdateSummary(number, len(bundle), entries))
         return bundle
 
