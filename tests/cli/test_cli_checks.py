@@ -13,9 +13,12 @@ from typer.testing import CliRunner
 import orbitloop.cli.diagnosis as diagnosis
 from orbitloop.cli.diagnosis import Finding, Verdict, fits
 from orbitloop.cli.main import app
+from orbitloop.delta.apply import apply_delta
 from orbitloop.delta.bundle import manifest_bytes, pack_bundle
+from orbitloop.delta.compact import make_compact
 from orbitloop.delta.make import make_delta
-from orbitloop.records.ids import digest_bytes, digest_json
+from orbitloop.ground.adapters.model_store import save_model
+from orbitloop.records.ids import digest_bytes, digest_json, digest_tensors
 from orbitloop.records.update import CanaryCase, UpdateManifest
 from orbitloop.trust.envelope import sign
 from orbitloop.trust.keys import generate_key
@@ -331,6 +334,31 @@ def test_update_inspect_tells_tensors_bytes_and_seconds(bundle: Path) -> None:
     assert result.exit_code == 0
     assert "4 x 8" in result.stdout
     assert "not verified here" in result.stdout
+
+
+def test_update_inspect_lists_a_coded_update_with_its_base(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    base = {"a.weight": rng.integers(-9, 9, (4, 8)).astype(np.int8), "b.bias": np.ones(4, np.float32)}
+    target = {"a.weight": base["a.weight"] + np.int8(1), "b.bias": base["b.bias"] * np.float32(2)}
+    payload = make_compact(base, target)
+    result = digest_tensors(apply_delta(base, payload))
+    manifest = UpdateManifest(
+        3, "fields", digest_tensors(base), result, digest_bytes(payload), len(payload), ("sat-1",), {}, ()
+    )
+    file = tmp_path / "update.bundle"
+    file.write_bytes(pack_bundle(sign(manifest_bytes(manifest), [generate_key(bytes(32))]).to_bytes(), payload))
+    save_model(tmp_path / "held", b"graph", base)
+    save_model(tmp_path / "other", b"graph", target)
+    value = one_object(invoke("update", "inspect", file, "--base", tmp_path / "held", "--json"))
+    assert [(t["name"], t["codec"]) for t in value["tensors"]] == [("a.weight", "integer"), ("b.bias", "stepped")]
+    assert 0 <= len(payload) - sum(t["bytes"] for t in value["tensors"]) < 20
+    assert "4 x 8" in invoke("update", "inspect", file, "--base", tmp_path / "held").stdout
+    alone = invoke("update", "inspect", file)
+    assert (alone.exit_code, "--base lists them" in alone.stdout) == (0, True)
+    assert invoke("update", "inspect", file, "--base", tmp_path / "other").exit_code == 15
+    assert invoke("update", "inspect", file, "--base", tmp_path / "absent").exit_code == 15
+    (tmp_path / "held" / "weights.safetensors").write_bytes(b"not tensors")
+    assert invoke("update", "inspect", file, "--base", tmp_path / "held").exit_code == 13
 
 
 def test_update_inspect_refuses_what_is_no_update(bundle: Path, tmp_path: Path) -> None:
