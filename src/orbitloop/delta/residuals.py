@@ -94,7 +94,7 @@ def integer(base: Tensor, target: Tensor, steps: npt.ArrayLike = 1) -> Residual:
         raise UpdateError(f"a step is not 0 to {MAX_INTEGER_STEP}")
     change = (target.astype(np.int16) - base.astype(np.int16)).reshape(rows, columns)
     whole = np.rint(change / np.maximum(wanted, 1)[:, None]).astype(np.int16) * (wanted > 0)[:, None]
-    return Residual(INTEGER, whole.astype(np.int16), np.where(whole.any(axis=1), wanted, 0).astype(np.int32))
+    return Residual(INTEGER, whole.astype(np.int16), wanted.astype(np.int32))
 
 
 def stepped(base: Tensor, target: Tensor, steps: npt.ArrayLike) -> Residual:

@@ -4,7 +4,7 @@ In ascending order of the base's names, each as one chain of coded symbols:
 
     changed?                          a hundredth of a bit where many in a row do not
     kind                              integer, stepped or relative (`residuals`)
-    steps                             of a stepped tensor: for each row whether it changes, and the jump from the last step
+    steps                             one for all rows; or for each whether it changes, and the jump from the last
     the matrix of integers            `symbols`
 
 and 16 bits of a fixed mark at the end. Counts are shared by all tensors that are alike (matrix or vector, kind of
@@ -51,6 +51,7 @@ class _State:
 
     changed: dict[tuple[str, int], Counts] = field(default_factory=dict)
     kinds: dict[str, Counts] = field(default_factory=dict)
+    uniform: dict[tuple[bool, int], Counts] = field(default_factory=dict)
     active: dict[tuple[bool, int], Counts] = field(default_factory=dict)
     jumps: dict[tuple[bool, int], Counts] = field(default_factory=dict)
     contexts: dict[tuple[bool, int], Contexts] = field(default_factory=dict)
@@ -195,10 +196,15 @@ def _code_tensor(coder: Coder, state: _State, name: str, base: Tensor, residual:
 
 
 def _code_steps(coder: Coder, state: _State, matrix: bool, kind: int, codes: npt.NDArray[np.int32]) -> None:
-    """Code steps: for each row whether it has one, and the jump from the last; a symbol of its own says that 11 bits follow."""
+    """Code steps: one for all; or for each row whether it has one, and the jump from the last; far jumps in 11 plain bits."""
     start = np.ones(_JUMPS + 1, np.int64)
     start[_JUMPS // 2] = 8
     jumps = state.jumps.setdefault((matrix, kind), Counts(start))
+    uniform = state.uniform.setdefault((matrix, kind), Counts(np.array([12, 12], np.int64)))
+    if len(codes) > 1 and _one(coder, uniform, int((codes == codes[0]).all())):
+        _code_steps(coder, state, matrix, kind, codes[:1])
+        codes[:] = codes[0]
+        return
     last, active = (1 if kind == INTEGER else 0), 1
     for i in range(len(codes)):
         held = state.active.setdefault((matrix, active), Counts(np.array([12, 12], np.int64)))
