@@ -93,6 +93,45 @@ def test_floats_that_need_every_bit_go_whole():
     assert apply_delta(held, payload)["conv00.scale"].tobytes() == BASE["conv00.scale"].tobytes()
 
 
+@pytest.mark.parametrize("name", ["w.scale", "w.bias", "w.weight"])
+@given(st.data())
+@settings(max_examples=30, deadline=None)
+def test_floats_of_any_bits_arrive(name, data):
+    words = st.sampled_from(
+        [0, 1, 0x80000000, 0x3F800000, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00001, 0x00800000]
+    )
+    base, target = (
+        {name: np.array(data.draw(st.lists(words, min_size=4, max_size=4)), np.uint32).view(np.float32).reshape(2, 2)}
+        for _ in range(2)
+    )
+    if name != "w.weight":
+        base, target = ({name: tensors[name].reshape(4)} for tensors in (base, target))
+    result = apply_delta(base, make_compact(base, target))[name]
+    if np.isfinite(base[name]).all() and np.isfinite(target[name]).all():
+        assert np.isfinite(result).all()
+    else:
+        assert result.tobytes() == target[name].tobytes()
+
+
+def test_a_third_partys_block_rides_along():
+    class Negate:
+        summary = "The base, negated."
+
+        def encode(self, base, target):
+            return b"n"
+
+        def decode(self, base, data):
+            return -base
+
+    residual = integer(BASE["conv00.weight"], TARGET["conv00.weight"])
+    payload = pack_compact(BASE, {"conv00.weight": residual}, {}, [Block("conv00.bias", "negate", (16,), b"n")])
+    result = apply_delta(BASE, payload, codecs={"negate": Negate})
+    assert np.array_equal(result["conv00.bias"], -BASE["conv00.bias"])
+    assert np.array_equal(result["conv00.weight"], TARGET["conv00.weight"])
+    with pytest.raises(UpdateError, match="not known on board"):
+        apply_delta(BASE, payload)
+
+
 def test_int32_goes_whole_and_bit_by_bit():
     base, target = {"w": np.arange(9, dtype=np.int32)}, {"w": np.arange(9, dtype=np.int32) - (1 << 30)}
     assert np.array_equal(apply_delta(base, make_compact(base, target))["w"], target["w"])

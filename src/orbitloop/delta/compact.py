@@ -12,7 +12,7 @@ tensor is in both.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +63,8 @@ def usual(share: float = USUAL_SHARE, bits: int = USUAL_BITS) -> ResidualFor:
 
     def choose(name: str, base: Tensor, target: Tensor) -> Residual | None:
         try:
+            if base.dtype.kind == "f" and not (np.isfinite(base).all() and np.isfinite(target).all()):
+                return None
             if base.dtype.kind in "iu":
                 return integer(base, target) if base.itemsize == 1 else None
             if base.ndim > 1:
@@ -99,25 +101,35 @@ def make_compact(base: Mapping[str, Tensor], target: Mapping[str, Tensor], *, re
         if old.tobytes() == new.tobytes():
             continue
         residual = choose(name, old, new)
-        if residual is None:
+        if residual is None or not _lands(old, residual):
             whole[name] = new
         elif residual.symbols.any():
             residuals[name] = residual
     return pack_compact(base, residuals, whole)
 
 
-def pack_compact(base: Mapping[str, Tensor], residuals: Mapping[str, Residual], whole: Mapping[str, Tensor]) -> bytes:
-    """Return the payload of changes in integers, and of tensors of which every bit goes up.
+def pack_compact(
+    base: Mapping[str, Tensor],
+    residuals: Mapping[str, Residual],
+    whole: Mapping[str, Tensor],
+    others: Sequence[Block] = (),
+) -> bytes:
+    """Return the payload of a planned update.
 
-    One-byte integers take the shorter of the stream's form and zstd's.
+    Args:
+        base: all tensors that the satellite holds.
+        residuals: changes in integers. One-byte integers take the shorter of the stream's form and zstd's.
+        whole: tensors of which every bit goes up.
+        others: what a third party's codec wrote.
 
     Raises:
-        UpdateError: something does not fit the base, or a name is in both.
+        UpdateError: something does not fit the base, or a name stands in two of them.
     """
-    twice = sorted(set(residuals) & set(whole))
+    blocks = [*others, *(_exact(name, base[name], new) for name, new in whole.items())]
+    twice = sorted(set(residuals) & {block.name for block in blocks})
     if twice:
         raise UpdateError("tensor is coded and whole", where=twice[0])
-    kept, blocks = dict(residuals), [_exact(name, base[name], new) for name, new in whole.items()]
+    kept = dict(residuals)
     for name, bits in measure_stream(base, residuals).items():
         if name in residuals and base[name].dtype.kind in "iu" and bits > 8 * _WORTH_A_TRY:
             block = _exact(name, base[name], rebuild(base[name], residuals[name]))
@@ -129,6 +141,8 @@ def pack_compact(base: Mapping[str, Tensor], residuals: Mapping[str, Residual], 
     for name, residual in read_residuals(base, _split(payload)[1]):  # nothing goes up that was not read back
         if not np.array_equal(residual.symbols, kept[name].symbols) or not np.array_equal(residual.steps, kept[name].steps):
             raise UpdateError("a coded change does not read back", where=name, remedy="report this as a defect")
+        if not _lands(base[name], residual):
+            raise UpdateError("a result is not finite", where=name, remedy="send the tensor whole")
     return payload
 
 
@@ -169,6 +183,15 @@ _ROW = 24
 def _exact(name: str, base: Tensor, new: Tensor) -> Block:
     codec = next(name for name, kind in BUILT_IN.items() if kind is Exact)
     return Block(name, codec, base.shape, Exact().encode(base, new))
+
+
+def _lands(base: Tensor, residual: Residual) -> bool:
+    """Return whether a change leads to finite values: at the end of float32's range a rounded step may go beyond it."""
+    try:
+        rebuild(base, residual)
+    except UpdateError:
+        return False
+    return True
 
 
 def _row_rms(change: Tensor) -> Tensor:

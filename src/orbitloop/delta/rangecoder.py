@@ -27,8 +27,7 @@ Symbols = npt.NDArray[np.int32]
 GAIN = 24
 """What one seen symbol adds; a start count of 1 is then a 24th of a symbol."""
 MAX_TOTAL = 1 << 21
-"""Above this all counts are halved. The largest batch of `symbols` adds less than 2^24 - 2^21."""
-MAX_BATCH = 1 << 19
+"""Above this all counts are halved, before they are used again."""
 _model = constriction.stream.model.Categorical
 
 
