@@ -1,8 +1,9 @@
 """Key ceremonies: functions from metadata to metadata, on files that people carry between machines that share no network.
 
-A ceremony drafts unsigned metadata (`draft_root`, `rotate_root`, `draft_targets`, `add_tenant`, `revoke_tenant`); each holder of an
-offline key adds a signature on his own machine (`add_signature`), in any order; `signed_by` says how many of how many are there;
-and `repository:accept` takes it in once there are enough. A root that follows another needs the old keys' threshold and its own.
+A ceremony drafts unsigned metadata (`draft_root`, `rotate_root`, `draft_targets`, `add_tenant`, `revoke_tenant`); each holder
+of an offline key adds a signature on his own machine (`add_signature`), in any order; `signed_by` says how many of how many
+are there; and `repository:accept` takes it in once there are enough. A root that follows another needs the old keys'
+threshold and its own.
 
 Terms as in the TUF specification (1.0.31, sections 4 and 6.1). Files and their places are the rim's.
 """
@@ -84,7 +85,9 @@ def custody_of(root: bytes) -> Custody:
     return Custody(keys("root"), keys("targets"), keys("timestamp"))
 
 
-def draft_targets(tenants: Mapping[str, TrustedKeys], *, now_s: float, expires_s: float, previous: bytes | None = None) -> bytes:
+def draft_targets(
+    tenants: Mapping[str, TrustedKeys], *, now_s: float, expires_s: float, previous: bytes | None = None
+) -> bytes:
     """Return top-level targets that delegate to these tenants and to nobody else, unsigned.
 
     Raises:
@@ -202,8 +205,8 @@ def _tuf_keys(trusted: TrustedKeys) -> dict[str, SSlibKey]:
     return {name: SSlibKey(name, "ed25519", "ed25519", {"public": public.hex()}) for name, public in trusted.keys.items()}
 
 
-def _write(signed: Signed) -> bytes:
-    data = Metadata(signed).to_bytes()
+def _write(signed: Root | Targets) -> bytes:
+    data = Metadata[Any](signed).to_bytes()
     read_metadata(data, signed.type)
     return data
 

@@ -1,8 +1,9 @@
 """The ground's TUF repository as a value: what was signed so far, what may be added, and what a satellite must be sent.
 
-Offline roles come in through `accept`, which believes them as a satellite would (threshold, version, keys). A release is a tenant's
-metadata with one target more, drafted here and signed by the tenant; `publish` then makes snapshot and timestamp with the online
-keys. Snapshot and timestamp give versions only: each role is held by its own signatures, and digests would double their size.
+Offline roles come in through `accept`, which believes them as a satellite would (threshold, version, keys). A release is a
+tenant's metadata with one target more, drafted here and signed by the tenant; `publish` then makes snapshot and timestamp
+with the online keys. Snapshot and timestamp give versions only: each role is held by its own signatures, and digests would
+double their size.
 
 Everything is bytes by TUF's file names, so that a folder of files is a repository (`files`, `from_files`).
 """
@@ -127,11 +128,13 @@ def draft_release(
     for path in targets:
         if len(path.split("/")) != 3 or not path.startswith(f"{tenant}/"):
             raise TrustError(f"{path} is not a path of {tenant}", remedy=f"name it {tenant}/MODEL/UPDATE")
-    kept = dict(sorted(((p, t) for p, t in old.items() if p not in targets), key=lambda row: _order(row[0]))[-keep:] if keep else ())
+    newest = sorted((path for path in old if path not in targets), key=_order, reverse=True)[:keep]
+    kept = {path: old[path] for path in newest}
     rows = {path: TargetFile.from_data(path, content, ["sha256"]) for path, content in targets.items()}
     version = repository.versions.get(tenant, 0) + 1
     fields = {SIGNED_AT: int(now_s)}
-    return Metadata(Targets(version=version, expires=utc(expires_s), targets=kept | rows, unrecognized_fields=fields)).to_bytes()
+    signed = Targets(version=version, expires=utc(expires_s), targets=kept | rows, unrecognized_fields=fields)
+    return Metadata(signed).to_bytes()
 
 
 def publish(
@@ -182,8 +185,8 @@ def carried(repository: Repository, tenant: str | None, *, root_held: int = 1, t
     """
     files = repository.files()
     needed = ["timestamp.json"]
-    roles = ["snapshot"] + (["targets"] if targets_held != repository.versions.get("targets") else []) + ([tenant] if tenant else [])
-    for role in roles:
+    known = targets_held == repository.versions.get("targets")
+    for role in ["snapshot", *([] if known else ["targets"]), *([tenant] if tenant else [])]:
         if role not in repository.roles:
             raise TrustError("has not been signed or published", where=role)
         needed.append(f"{repository.versions[role]}.{role}.json")

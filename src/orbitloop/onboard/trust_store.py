@@ -1,8 +1,8 @@
 """What the satellite believes, kept on flash: one record, twice, each with its digest; the newer intact copy counts.
 
-The first copy is the commit, the second guards it against flipped bits; a cut between them leaves the earlier or the new state, as
-with the slot table. Should both be lost, the launch's root (the anchor, which rides with the software) is believed again: versions
-then start over, which is why the update's own version number is kept with the slots, apart from here.
+The first copy is the commit, the second guards it against flipped bits; a cut between them leaves the earlier or the new
+state, as with the slot table. Should both be lost, the launch's root (the anchor, which rides with the software) is believed
+again: versions then start over, which is why the update's own version number is kept with the slots, apart from here.
 """
 
 from __future__ import annotations

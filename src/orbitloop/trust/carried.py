@@ -1,7 +1,8 @@
 """Metadata as it rides in a bundle: TUF's files by name, in one compressed section.
 
-A `records.wire` record of kind `trust` whose blobs are files (`3.root.json`, `timestamp.json`, ...), as one zstd frame that may use
-a dictionary of the words which all metadata share. The frame's stated size is held against the limit before anything is allocated.
+A `records.wire` record of kind `trust` whose blobs are files (`3.root.json`, `timestamp.json`, ...), as one zstd frame that
+may use a dictionary of the words which all metadata share. The frame's stated size is held against the limit before anything
+is allocated.
 """
 
 from __future__ import annotations

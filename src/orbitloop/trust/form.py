@@ -1,9 +1,9 @@
 """Which bytes are metadata at all, before anybody asks who signed them.
 
-Of TUF metadata (specification 1.0.34) there is one way to write it here: JSON as python-tuf writes it, byte for byte, so that
-there are no duplicate keys, escapes, spaces, floats or second spellings. Keys are Ed25519 and go under the name that their bytes
-give them, so that one key cannot count twice. Every role says when it was signed. It leaves signatures, versions and expiry to
-`refresh`.
+Of TUF metadata (specification 1.0.31) there is one way to write it here: JSON as python-tuf writes it, byte for byte, so that
+there are no duplicate keys, escapes, spaces, floats or second spellings. Keys are Ed25519 and go under the name that their
+bytes give them, so that one key cannot count twice. Every role says when it was signed. It leaves signatures, versions and
+expiry to `refresh`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read_metadata(data: bytes, what: str) -> Metadata[Any]:
         raise TrustError(f"{len(data)} bytes are over the limit of {MAX_METADATA_BYTES}", where=what)
     try:
         metadata: Metadata[Any] = Metadata.from_bytes(data)
-        same = metadata.to_bytes() == data
+        same = metadata.to_bytes() == data and bool(metadata.signed_bytes)  # the latter refuses floats
     except MALFORMED as error:
         raise TrustError(f"malformed ({brief(error)})", where=what) from error
     if not same:

@@ -276,7 +276,8 @@ class Refresh:
             return
         heard, contacts = heard_contacts(timestamp, self.satellite) or 0, self.believed.contacts
         if contacts - heard > self.policy.max_contacts:
-            raise TrustError(f"{contacts - heard} contacts old, over the limit of {self.policy.max_contacts}", where="timestamp")
+            limit = self.policy.max_contacts
+            raise TrustError(f"{contacts - heard} contacts old, over the limit of {limit}", where="timestamp")
         self.believed = replace(self.believed, contacts=max(contacts, heard))
 
 
@@ -334,7 +335,7 @@ def verify_target(
     return Verified(step.believed, role, content, step.time_s)
 
 
-class _refusing:  # noqa: N801
+class _refusing:
     """Re-raise what python-tuf says of outside bytes in our family."""
 
     def __init__(self, what: str) -> None:

@@ -2,9 +2,9 @@
 
     sealed = nonce (12 bytes) | ciphertext | tag (16 bytes)
 
-The associated data ties it to its update, so that a sealed payload is worth nothing under another manifest. Chosen over AES-GCM
-because it needs no AES instructions to be fast and free of timing leaks. A nonce must never come twice under one key: the rim draws
-it from the system's randomness. Encryption hides, it does not authorise: that is the signatures' part.
+The associated data ties it to its update, so that a sealed payload is worth nothing under another manifest. Chosen over
+AES-GCM because it needs no AES instructions to be fast and free of timing leaks. A nonce must never come twice under one key:
+the rim draws it from the system's randomness. Encryption hides, it does not authorise: that is the signatures' part.
 """
 
 from __future__ import annotations
