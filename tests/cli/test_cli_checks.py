@@ -14,14 +14,14 @@ import orbitloop.cli.diagnosis as diagnosis
 from orbitloop.cli.diagnosis import Finding, Verdict, fits
 from orbitloop.cli.main import app
 from orbitloop.delta.apply import apply_delta
-from orbitloop.delta.bundle import manifest_bytes, pack_bundle
+from orbitloop.delta.bundle import manifest_bytes, target_path
 from orbitloop.delta.compact import make_compact
 from orbitloop.delta.make import make_delta
 from orbitloop.ground.adapters.model_store import save_model
+from orbitloop.ground.authority import Authority
+from orbitloop.ground.release import pack_release
 from orbitloop.records.ids import digest_bytes, digest_json, digest_tensors
 from orbitloop.records.update import CanaryCase, UpdateManifest
-from orbitloop.trust.envelope import sign
-from orbitloop.trust.keys import generate_key
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "missions" / "farmland-demo.yaml"
@@ -316,11 +316,12 @@ def bundle(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     base = {"a.weight": rng.normal(size=(4, 8)).astype(np.float32), "b.bias": np.zeros(4, np.float32)}
     payload = make_delta(base, {name: array + np.float32(0.5) for name, array in base.items()})
-    manifest = UpdateManifest(
-        3, "fields", digest_json(1), digest_json(2), digest_bytes(payload), len(payload), ("sat-1",), {}, (CanaryCase("s", ()),)
-    )
+    digests, case = (digest_json(1), digest_json(2), digest_bytes(payload)), CanaryCase("s", ())
+    manifest = UpdateManifest(3, "fields", *digests, len(payload), ("sat-1",), {}, (case,), "farm")
     file = tmp_path / "update.bundle"
-    file.write_bytes(pack_bundle(sign(manifest_bytes(manifest), [generate_key(bytes(32))]).to_bytes(), payload))
+    authority = Authority.from_seed(b"test", ("farm",), 0.0)
+    repository = authority.release("farm", {target_path(manifest): manifest_bytes(manifest)}, now_s=0.0)
+    file.write_bytes(pack_release(repository, manifest, payload))
     return file
 
 
@@ -329,7 +330,7 @@ def test_update_inspect_tells_tensors_bytes_and_seconds(bundle: Path) -> None:
     assert [t["name"] for t in value["tensors"]] == ["a.weight", "b.bias"]
     assert value["bundle_bytes"] == bundle.stat().st_size
     assert value["seconds"] == pytest.approx(bundle.stat().st_size / 1000)
-    assert (value["version"], value["canary_cases"], len(value["signed_by"])) == (3, 1, 1)
+    assert (value["version"], value["canary_cases"], len(value["signed_by"])) == (3, 1, 2)
     result = invoke("update", "inspect", bundle)
     assert result.exit_code == 0
     assert "4 x 8" in result.stdout
@@ -343,10 +344,12 @@ def test_update_inspect_lists_a_coded_update_with_its_base(tmp_path: Path) -> No
     payload = make_compact(base, target)
     result = digest_tensors(apply_delta(base, payload))
     manifest = UpdateManifest(
-        3, "fields", digest_tensors(base), result, digest_bytes(payload), len(payload), ("sat-1",), {}, ()
+        3, "fields", digest_tensors(base), result, digest_bytes(payload), len(payload), ("sat-1",), {}, (), "farm"
     )
     file = tmp_path / "update.bundle"
-    file.write_bytes(pack_bundle(sign(manifest_bytes(manifest), [generate_key(bytes(32))]).to_bytes(), payload))
+    authority = Authority.from_seed(b"test", ("farm",), 0.0)
+    repository = authority.release("farm", {target_path(manifest): manifest_bytes(manifest)}, now_s=0.0)
+    file.write_bytes(pack_release(repository, manifest, payload))
     save_model(tmp_path / "held", b"graph", base)
     save_model(tmp_path / "other", b"graph", target)
     value = one_object(invoke("update", "inspect", file, "--base", tmp_path / "held", "--json"))

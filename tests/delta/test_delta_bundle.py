@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbitloop.delta.bundle import check_payload, manifest_bytes, open_bundle, pack_bundle, read_manifest
+from orbitloop.delta.bundle import (
+    check_payload,
+    manifest_bytes,
+    open_bundle,
+    pack_bundle,
+    read_manifest,
+    seal_binding,
+    target_path,
+)
 from orbitloop.errors import UpdateError
 from orbitloop.records.ids import canonical_json, digest_bytes
 from orbitloop.records.update import CanaryCase, UpdateManifest
@@ -109,9 +117,18 @@ def test_length_is_held_before_digest():
         check_payload(MANIFEST, b"PAYLOAD")
 
 
-def test_a_bundle_opens_to_its_two_parts():
-    bundle = open_bundle(pack_bundle(b"envelope", PAYLOAD))
-    assert (bundle.envelope, bundle.payload) == (b"envelope", PAYLOAD)
+def test_a_bundle_opens_to_its_parts():
+    bundle = open_bundle(pack_bundle(b"trust", "a/b/c", b"manifest", PAYLOAD))
+    assert (bundle.trust, bundle.path, bundle.manifest, bundle.payload) == (b"trust", "a/b/c", b"manifest", PAYLOAD)
+
+
+def test_a_manifests_path_is_under_its_tenant_whatever_the_model_is_called():
+    odd = replace(MANIFEST, tenant="farm", model="../ships/x y")
+    assert target_path(odd) == f"farm/..%2Fships%2Fx%20y/3-{odd.result[7:19]}"
+    assert seal_binding(odd) != seal_binding(replace(odd, version=4))
+
+
+PARTS = {"trust": b"", "manifest": b"", "payload": b""}
 
 
 @pytest.mark.parametrize(
@@ -119,14 +136,19 @@ def test_a_bundle_opens_to_its_two_parts():
     [
         b"",
         b"OLR1",
-        pack("sample", 1, {}, {"envelope": b"", "payload": b""}),
-        pack("update", 2, {}, {"envelope": b"", "payload": b""}),
-        pack("update", 1, {}, {"envelope": b""}),
-        pack("update", 1, {}, {"envelope": b"", "payload": b"", "more": b""}),
-        pack("update", 1, {"note": "x"}, {"envelope": b"", "payload": b""}),
-        pack("update", 1, {}, {"envelope": bytes((1 << 20) + 1), "payload": b""}),
-        pack_bundle(b"envelope", PAYLOAD)[:-1],
-        pack_bundle(b"envelope", PAYLOAD) + b"x",
+        pack("sample", 2, {"path": "x"}, PARTS),
+        pack("update", 1, {"path": "x"}, PARTS),
+        pack("update", 3, {"path": "x"}, PARTS),
+        pack("update", 2, {}, PARTS),
+        pack("update", 2, {"path": 3}, PARTS),
+        pack("update", 2, {"path": "x" * 301}, PARTS),
+        pack("update", 2, {"path": "x", "note": "x"}, PARTS),
+        pack("update", 2, {"path": "x"}, {"trust": b"", "payload": b""}),
+        pack("update", 2, {"path": "x"}, PARTS | {"more": b""}),
+        pack("update", 2, {"path": "x"}, PARTS | {"trust": bytes((1 << 18) + 1)}),
+        pack("update", 2, {"path": "x"}, PARTS | {"manifest": bytes((1 << 20) + 1)}),
+        pack_bundle(b"trust", "x", b"manifest", PAYLOAD)[:-1],
+        pack_bundle(b"trust", "x", b"manifest", PAYLOAD) + b"x",
     ],
 )
 def test_what_is_no_bundle_is_refused(data):

@@ -11,20 +11,22 @@ from hypothesis import strategies as st
 from orbitloop.delta.apply import inspect_delta
 from orbitloop.delta.codecs import BUILT_IN, Exact, Half, Quantised
 from orbitloop.errors import UpdateError
-from orbitloop.ground.release import CodedUpdate, code_update, sign_bundle
+from orbitloop.ground.authority import Authority
+from orbitloop.ground.release import CodedUpdate, Seal, code_update, sign_bundle
 from orbitloop.onboard.slots import SlotStore
+from orbitloop.onboard.trust_store import TrustStore
 from orbitloop.onboard.updates import Staged, Updater
 from orbitloop.onboard.weights import save_weights
 from orbitloop.records.ids import digest_tensors
 from orbitloop.records.update import ApplyOutcome, ApplyReport, CanaryCase
 from orbitloop.records.verdict import GateVerdict
 from orbitloop.sim.flash import MemoryFlash
-from orbitloop.trust.keys import TrustedKeys, generate_key
+from orbitloop.trust.sealed import seal_key_id
 
 Weights = dict[str, npt.NDArray[np.float32]]
-KEY = generate_key(b"\x01" * 32)
-STRANGER = generate_key(b"\x02" * 32)
-TRUSTED = TrustedKeys.of([KEY.public], 1)
+NOW_S = 1.7e9
+ANCHOR = Authority.from_seed(b"ours", ("farm", "ships"), NOW_S).anchor
+ABOUT = {"tenant": "farm", "hardware": "jetson", "now_s": NOW_S}
 VERDICT = GateVerdict(True, ("new domains: AP50 50.0 -> 60.0",), {"new_ap50": {"champion": 0.5, "candidate": 0.6}})
 CANARY = (CanaryCase("s1", ((1.0, 2.0, 30.5, 40.0, 0.0),)),)
 
@@ -60,30 +62,32 @@ def codecs_of(update: CodedUpdate) -> dict[str, str]:
     return {entry.name: entry.codec for entry in inspect_delta(update.payload)}
 
 
-def flying(weights: Weights) -> tuple[SlotStore, Updater]:
-    slots = SlotStore(MemoryFlash())
+def updater_on(flash: MemoryFlash, **about: object) -> Updater:
+    about = {"tenant": "farm", "hardware": "jetson"} | about
+    return Updater("sat-1", "fields", SlotStore(flash), TrustStore(flash, ANCHOR), **about)
+
+
+def flying(weights: Weights, **about: object) -> tuple[SlotStore, Updater]:
+    flash = MemoryFlash()
+    slots = SlotStore(flash)
     slots.install_factory(b"graph", save_weights(weights), version=3)
-    return slots, Updater("sat-1", "fields", slots, TRUSTED)
+    return slots, updater_on(flash, **about)
 
 
-def bundle_of(update: CodedUpdate, *, satellites: tuple[str, ...] = ("sat-1",), key: object = KEY, version: int = 4) -> bytes:
-    _, bundle = sign_bundle(
-        update, version=version, model="fields", satellites=satellites, verdict=VERDICT, canary=CANARY, keys=[key]
-    )
-    return bundle
+def bundle_of(update: CodedUpdate, *, seed: bytes = b"ours", **changes: object) -> bytes:
+    about = {"version": 4, "model": "fields", "satellites": ("sat-1",), "verdict": VERDICT, "canary": CANARY} | ABOUT | changes
+    authority = Authority.from_seed(seed, ("farm", "ships"), NOW_S)
+    return sign_bundle(update, authority=authority, **about)[1]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("codec", "small"), [(Quantised(0.3), Half()), (Quantised(0.05), Exact()), (Exact(), Exact())])
 def test_what_was_judged_is_what_flies(codec: Quantised | Exact, small: Half | Exact) -> None:
     update = code_update(base(), candidate(), codec, small)
     slots, updater = flying(base())
-    manifest, bundle = sign_bundle(
-        update, version=4, model="fields", satellites=["sat-1"], verdict=VERDICT, canary=CANARY, keys=[KEY]
-    )
-    staged = updater.receive(bundle, 1.7e9)
+    staged = updater.receive(bundle_of(update), 1.7e9)
     assert isinstance(staged, Staged)
-    assert staged.manifest == manifest
-    assert staged.manifest.gate == VERDICT.to_json()
+    about = {"base": update.base_digest, "result": update.result_digest}
+    assert staged.manifest.gate == VERDICT.to_json() | about, "the evidence says what it is about"
     updater.begin_trial()
     report = updater.complete(True, {"ap50_after": 0.6}, "canary holds", 1.7e9)
     assert report.outcome is ApplyOutcome.CONFIRMED
@@ -105,8 +109,8 @@ def test_a_third_partys_codec_flies_where_both_ends_know_its_name() -> None:
     known = {**BUILT_IN, "negated": Negated}
     update = code_update(base(), candidate(), Negated(), Half(), codecs=known)
     assert set(codecs_of(update).values()) == {"negated", "half"}
-    slots, _ = flying(base())
-    told = Updater("sat-1", "fields", slots, TRUSTED, codecs=known).receive(bundle_of(update), 1.7e9)
+    _, knowing = flying(base(), codecs=known)
+    told = knowing.receive(bundle_of(update), 1.7e9)
     assert isinstance(told, Staged)
     assert digest_tensors(told.weights) == update.result_digest
     with pytest.raises(UpdateError, match="Negated has no name on board"):
@@ -195,8 +199,12 @@ def test_a_candidate_that_is_not_finite_is_not_released(name: str, value: float)
     ("changes", "reason"),
     [
         ({"satellites": ("sat-2",)}, "addressed to sat-2"),
-        ({"key": STRANGER}, "signature"),
+        ({"seed": b"theirs"}, "signed by 0/1 keys"),
         ({"version": 3}, "version 3 is not above 3"),
+        ({"tenant": "ships"}, "signed by ships, not by farm"),
+        ({"hardware": "raspberry"}, "for the hardware 'raspberry', and this is 'jetson'"),
+        ({"model": "ships"}, "for the model 'ships'"),
+        ({"verdict": GateVerdict(False, (), {})}, "gate"),
     ],
 )
 def test_a_bundle_for_another_or_by_another_is_refused(changes: dict[str, object], reason: str) -> None:
@@ -206,6 +214,24 @@ def test_a_bundle_for_another_or_by_another_is_refused(changes: dict[str, object
     assert report.outcome is ApplyOutcome.REFUSED
     assert reason in report.reason
     assert slots.active().digest == digest_tensors(base())
+
+
+SEAL = Seal(b"k" * 32, b"n" * 12)
+
+
+def test_a_sealed_payload_is_read_only_by_who_holds_its_key() -> None:
+    update = coded()
+    bundle = bundle_of(update, seal_with=SEAL)
+    assert update.payload[-40:] in bundle_of(update)
+    assert update.payload[-40:] not in bundle
+    _, holding = flying(base(), seal_keys={seal_key_id(SEAL.key): SEAL.key})
+    staged = holding.receive(bundle, 1.7e9)
+    assert isinstance(staged, Staged)
+    assert digest_tensors(staged.weights) == update.result_digest
+    for keys in ({}, {seal_key_id(b"o" * 32): b"o" * 32}, {seal_key_id(SEAL.key): b"o" * 32}):
+        refused = flying(base(), seal_keys=keys)[1].receive(bundle, 1.7e9)
+        assert isinstance(refused, ApplyReport)
+        assert refused.reason.startswith("payload: ")
 
 
 def test_nothing_changed_is_a_valid_update_to_the_same_model() -> None:

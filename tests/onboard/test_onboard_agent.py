@@ -16,6 +16,7 @@ from orbitloop.algorithms.selection.value import Value
 from orbitloop.delta.codecs import Exact
 from orbitloop.errors import ModelError, StateError, UpdateError
 from orbitloop.ground.adapters.network import initial_weights
+from orbitloop.ground.authority import Authority
 from orbitloop.ground.export import write_graph
 from orbitloop.ground.release import code_update, sign_bundle
 from orbitloop.ground.topology import STRIDES
@@ -27,6 +28,7 @@ from orbitloop.onboard.power import PowerGuard
 from orbitloop.onboard.slot_table import SlotState
 from orbitloop.onboard.slots import SlotStore
 from orbitloop.onboard.storage import Storage
+from orbitloop.onboard.trust_store import TrustStore
 from orbitloop.onboard.updates import Updater
 from orbitloop.onboard.weights import save_weights
 from orbitloop.records.contact import ContactWindow
@@ -41,10 +43,10 @@ from orbitloop.records.update import ApplyOutcome, CanaryCase
 from orbitloop.records.verdict import GateVerdict
 from orbitloop.records.wire import unpack
 from orbitloop.sim.flash import MemoryFlash
-from orbitloop.trust.keys import TrustedKeys, generate_key
 
 NOW_S = 1.78e9
-KEY = generate_key(b"\x01" * 32)
+AUTHORITY = Authority.from_seed(b"ours", ("test",), NOW_S)
+STRANGER = Authority.from_seed(b"theirs", ("test",), NOW_S)
 FULL_WH = 100.0
 ANCHORS = (((60.0, 60.0), (80.0, 50.0), (50.0, 80.0)), ((12.0, 12.0), (24.0, 16.0), (16.0, 24.0)))
 METADATA = ModelMetadata("tiny", ("field",), 0.05, STRIDES, ANCHORS, Preprocessing(64, 16, 114, 0.01, 0.02, 0.5, 20))
@@ -72,7 +74,9 @@ class Ship:
         return Agent(
             self.settings,
             slots=slots,
-            updater=Updater("sat-1", "tiny", slots, TrustedKeys.of([KEY.public], 1)),
+            updater=Updater(
+                "sat-1", "tiny", slots, TrustStore(self.flash, AUTHORITY.anchor), tenant="test", hardware="simulated"
+            ),
             storage=self.storage,
             endpoint=self.endpoint,
             screen=Cheap(),
@@ -117,11 +121,13 @@ def changed_weights(scale: float = 0.05) -> dict[str, np.ndarray]:
     }
 
 
-def bundle(target: dict[str, np.ndarray], version: int = 1, canary: tuple[CanaryCase, ...] = (), key: Any = KEY) -> bytes:
+def bundle(
+    target: dict[str, np.ndarray], version: int = 1, canary: tuple[CanaryCase, ...] = (), by: Authority = AUTHORITY
+) -> bytes:
     coded = code_update(WEIGHTS, target, Exact(), Exact())
     verdict = GateVerdict(True, ("test",), {})
-    about = {"model": "tiny", "satellites": ["sat-1"], "verdict": verdict, "canary": canary}
-    return sign_bundle(coded, version=version, keys=[key], **about)[1]
+    about = {"model": "tiny", "satellites": ["sat-1"], "verdict": verdict, "canary": canary, "tenant": "test"}
+    return sign_bundle(coded, version=version, authority=by, hardware="simulated", now_s=NOW_S, **about)[1]
 
 
 def canary_of(ship: Ship) -> tuple[CanaryCase, ...]:
@@ -335,7 +341,7 @@ def test_a_bundle_that_is_not_ours_changes_not_one_byte(ship, ruin):
     data = {
         "flip": good[:middle] + bytes([good[middle] ^ 4]) + good[middle + 1 :],
         "cut": good[:-1],
-        "stranger": bundle(changed_weights(), key=generate_key(b"\x07" * 32)),
+        "stranger": bundle(changed_weights(), by=STRANGER),
         "junk": hashlib.sha256(good).digest(),
         "empty": b"",
     }[ruin]

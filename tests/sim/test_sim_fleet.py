@@ -11,16 +11,16 @@ import pytest
 from tiny_mission import tiny_plan
 
 from orbitloop.errors import PluginError, StateError
+from orbitloop.ground.authority import Authority
 from orbitloop.plugins.registry import default_registry
 from orbitloop.resources.mission import MissionPlan
-from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts, elements_of, saved_state, track
+from orbitloop.sim.fleet import TENANT, SimulatedSatellite, build_satellite, contacts, elements_of, saved_state, track
 from orbitloop.sim.flight import Flight, launch
 from orbitloop.sim.mission import base_model
 from orbitloop.sim.runner import Watcher
 from orbitloop.sim.world import open_world
-from orbitloop.trust.keys import TrustedKeys, generate_key
 
-TRUSTED = TrustedKeys.of([generate_key(b"\x01" * 32).public], 1)
+ANCHOR = Authority.from_seed(b"test", (TENANT,), 0.0).anchor
 TLE = (
     "1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927",
     "2 25544  51.6416 247.4627 0006703 130.5360 325.0288 15.72125391563537",
@@ -35,7 +35,7 @@ def base(cache: Path) -> Flight:
 
 
 def built(plan: MissionPlan, base: Flight, saved: Any = None, blobs: Any = None) -> SimulatedSatellite:
-    return build_satellite(plan, "sat-1", base, TRUSTED, default_registry(), saved, blobs)
+    return build_satellite(plan, "sat-1", base, ANCHOR, default_registry(), saved, blobs)
 
 
 def test_windows_are_in_order_and_have_bytes():

@@ -10,14 +10,15 @@ import pytest
 from tiny_mission import open_gate, tiny_plan
 
 from orbitloop.ground.adapters.torch_trainer import TorchTrainer
+from orbitloop.ground.authority import Authority
 from orbitloop.onboard.pipeline import detect_scene
 from orbitloop.records.ids import digest_tensors
 from orbitloop.records.update import ApplyOutcome
 from orbitloop.sim import rounds
+from orbitloop.sim.fleet import TENANT
 from orbitloop.sim.mission import base_model
 from orbitloop.sim.runner import MissionRun, Watcher
 from orbitloop.sim.world import open_world
-from orbitloop.trust.keys import generate_key
 
 # A canary needs a model that finds something: so low a report score that this small one does.
 PLAN = {
@@ -77,9 +78,9 @@ def test_a_foreign_or_damaged_bundle_is_refused_and_nothing_changes(run, monkeyp
 
     def ruined(pending: Any) -> dict[str, bytes]:
         if ruin == "a stranger's key" and pending.round == 1:
-            run.key = generate_key(b"\x05" * 32)
+            run.authority = Authority.from_seed(b"stranger", (TENANT,), run.clock.now_s())
         bundles: dict[str, bytes] = judged(pending)
-        run.key = run_key
+        run.authority = ours
         if pending.round > 1:
             return bundles
         changed = {
@@ -90,7 +91,7 @@ def test_a_foreign_or_damaged_bundle_is_refused_and_nothing_changes(run, monkeyp
         }
         return {name: changed[ruin](bundle) for name, bundle in bundles.items()}
 
-    run_key = run.key
+    ours = run.authority
     monkeypatch.setattr(run.maker, "judge", ruined)
     agent = run.satellites["sat-1"].agent
     flash: list[dict[str, bytes]] = []

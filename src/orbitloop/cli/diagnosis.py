@@ -318,13 +318,22 @@ def coco() -> Finding:
 
 
 def signatures() -> Finding:
-    """Ed25519 signs, and a wrong message is refused."""
-    from orbitloop.trust.envelope import sign, verify
-    from orbitloop.trust.keys import TrustedKeys, generate_key
+    """A chain of TUF metadata is signed and believed, and one of other keys is refused."""
+    from orbitloop.errors import TrustError
+    from orbitloop.ground.authority import Authority
+    from orbitloop.ground.repository import carried
+    from orbitloop.trust.refresh import Believed, Files, verify_target
 
-    key = generate_key(bytes(32))
-    good = verify(sign(b"probe", [key]).to_bytes(), TrustedKeys.of([key.public], 1)) == b"probe"
-    return Finding("signatures", Verdict.OK if good else Verdict.FAIL, "Ed25519", "" if good else _REINSTALL)
+    path, content = "probe/model/1", b"probe"
+    ours, theirs = (Authority.from_seed(seed, ("probe",), 0.0) for seed in (b"ours", b"theirs"))
+    files = Files(carried(ours.release("probe", {path: content}, now_s=0.0), "probe"))
+    good = verify_target(Believed.anchor(ours.anchor), files, path, content, tenant="probe").target == content
+    try:
+        verify_target(Believed.anchor(theirs.anchor), files, path, content, tenant="probe")
+        good = False
+    except TrustError:
+        pass
+    return Finding("signatures", Verdict.OK if good else Verdict.FAIL, "TUF, Ed25519", "" if good else _REINSTALL)
 
 
 def plug_ins() -> Finding:

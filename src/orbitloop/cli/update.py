@@ -31,7 +31,7 @@ def inspect_bundle(
     """Show what an update would change: its tensors, their codecs and bytes, and the seconds that it takes to send.
 
     Nothing is applied and no signature is checked: that the figures are true is for the satellite's keys to say. What is
-    checked is that the payload is the one that the manifest names.
+    checked is that the payload is the one that the manifest names. Of a sealed payload the tensors are not shown.
 
     A coded update names no tensor: without the model that it is for, only its size can be told.
 
@@ -41,29 +41,33 @@ def inspect_bundle(
 
     \b
     Exit codes: 0 done; 13 --base is no model; 15 not an update, or not for --base;
-    16 its envelope is malformed.
+    16 its metadata is malformed.
     """
     from orbitloop.delta.apply import inspect_delta
     from orbitloop.delta.bundle import check_payload, open_bundle, read_manifest
     from orbitloop.delta.compact import is_compact
     from orbitloop.records.wire import MAX_RECORD_BYTES
-    from orbitloop.trust.envelope import Envelope
+    from orbitloop.trust.carried import unpack_metadata
+    from orbitloop.trust.form import read_metadata
 
     data = _read(bundle, MAX_RECORD_BYTES)
     opened = open_bundle(data)
-    envelope = Envelope.from_bytes(opened.envelope)
-    manifest = read_manifest(envelope.payload)
+    metadata = unpack_metadata(opened.trust)
+    manifest = read_manifest(opened.manifest)
     check_payload(manifest, opened.payload)
     held = _held(base, manifest.base) if base else None
-    entries = [] if held is None and is_compact(opened.payload) else inspect_delta(opened.payload, held)
+    hidden = manifest.sealed or (held is None and is_compact(opened.payload))
+    entries = () if hidden else inspect_delta(opened.payload, held)
+    by_tenant = [content for name, content in metadata.items() if name.endswith(f".{manifest.tenant}.json")]
+    signed_by = [key for content in by_tenant for key in read_metadata(content, manifest.tenant).signatures]
     tensors: list[dict[str, Any]] = [
         {"name": e.name, "codec": e.codec, "shape": list(e.shape), "elements": e.elements, "bytes": e.length} for e in entries
     ]
     seconds = 8 * len(data) / rate
     if json_output:
         plain = {name: value for name, value in manifest.to_json().items() if name not in ("schema", "canary")}
-        signed_by = [name for name, _ in envelope.signatures]
-        sizes = {"bundle_bytes": len(data), "canary_cases": len(manifest.canary), "rate_bps": rate, "seconds": seconds}
+        sizes = {"bundle_bytes": len(data), "trust_bytes": len(opened.trust), "manifest_bytes": len(opened.manifest)}
+        sizes |= {"canary_cases": len(manifest.canary), "rate_bps": rate, "seconds": seconds}
         print_json({**plain, **sizes, "signed_by": signed_by, "tensors": tensors})
         return
     from orbitloop.reports.units import human_bytes, human_count
@@ -81,7 +85,8 @@ def inspect_bundle(
         f"base   {manifest.base}\nresult {manifest.result}",
         f"{count}, {len(manifest.canary)} canary cases",
         f"{human_bytes(len(data))} in all: {seconds:.1f} s at {rate:g} bit/s",
-        f"signed by {', '.join(name for name, _ in envelope.signatures) or 'nobody'} (not verified here)",
+        f"trust {human_bytes(len(opened.trust))}, manifest {human_bytes(len(opened.manifest))}",
+        f"signed for {manifest.tenant} by {', '.join(signed_by) or 'nobody'} (not verified here)",
     )
 
 

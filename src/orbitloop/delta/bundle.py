@@ -1,8 +1,9 @@
-"""What crosses the uplink as one update: a signed envelope around the manifest, and the payload.
+"""What crosses the uplink as one update: the metadata that says whom to believe, the manifest as their target, and the payload.
 
-The bundle is a `records.wire` record of kind `update` with the blobs `envelope` and `payload`. It knows no keys: the ground
-signs `manifest_bytes` before it packs, and the satellite verifies the envelope after `open_bundle` and before anything else is
-read. Only then do `read_manifest` and `check_payload` run, and only then is the payload parsed.
+The bundle is a `records.wire` record of kind `update` with the blobs `trust` (see `trust.carried`), `manifest` and `payload`,
+and the path under which the manifest is a target. It knows no keys: the ground has `manifest_bytes` signed before it packs, and
+the satellite verifies metadata and manifest after `open_bundle` and before anything else is read. Only then do `read_manifest`
+and `check_payload` run, and only then is the payload unsealed and parsed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from orbitloop.errors import UpdateError, WireError
 from orbitloop.records.ids import canonical_json, digest_bytes
@@ -17,27 +19,31 @@ from orbitloop.records.update import UpdateManifest
 from orbitloop.records.wire import pack, unpack
 
 KIND = "update"
-VERSION = 1
+VERSION = 2
 SCHEMA = "orbitloop.update/1"
-MAX_ENVELOPE_BYTES = 1 << 20
+MAX_TRUST_BYTES = 1 << 18
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_PATH_CHARACTERS = 300
 MAX_UPDATE_VERSION = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """`envelope` is the signed manifest as it came, not yet believed; `payload` the delta, not yet read."""
+    """Metadata, the path of the manifest as a target, the manifest and the payload as they came; nothing is believed yet."""
 
-    envelope: bytes
+    trust: bytes
+    path: str
+    manifest: bytes
     payload: bytes
 
 
-def pack_bundle(envelope: bytes, payload: bytes) -> bytes:
+def pack_bundle(trust: bytes, path: str, manifest: bytes, payload: bytes) -> bytes:
     """Return the bytes that go up."""
-    return pack(KIND, VERSION, {}, {"envelope": envelope, "payload": payload})
+    return pack(KIND, VERSION, {"path": path}, {"trust": trust, "manifest": manifest, "payload": payload})
 
 
 def open_bundle(data: bytes) -> Bundle:
-    """Split what came up into envelope and payload; nothing in it is believed yet.
+    """Split what came up into its parts; nothing in it is believed yet.
 
     Raises:
         UpdateError: the bytes are not a bundle. Never anything else.
@@ -46,11 +52,26 @@ def open_bundle(data: bytes) -> Bundle:
         record = unpack(data, expect=KIND)
     except WireError as error:
         raise UpdateError(error.what, where="bundle") from error
-    if record.version != VERSION or set(record.blobs) != {"envelope", "payload"} or record.fields:
-        raise UpdateError("record holds something else than one envelope and one payload", where="bundle")
-    if len(record.blobs["envelope"]) > MAX_ENVELOPE_BYTES:
-        raise UpdateError(f"envelope is over the limit of {MAX_ENVELOPE_BYTES} bytes", where="bundle")
-    return Bundle(record.blobs["envelope"], record.blobs["payload"])
+    parts, path = record.blobs, record.fields.get("path")
+    if record.version != VERSION or set(parts) != {"trust", "manifest", "payload"} or set(record.fields) != {"path"}:
+        raise UpdateError("record holds something else than metadata, one manifest and one payload", where="bundle")
+    if not isinstance(path, str) or len(path) > MAX_PATH_CHARACTERS:
+        raise UpdateError("the manifest's path is malformed", where="bundle")
+    for name, limit in (("trust", MAX_TRUST_BYTES), ("manifest", MAX_MANIFEST_BYTES)):
+        if len(parts[name]) > limit:
+            raise UpdateError(f"{name} is over the limit of {limit} bytes", where="bundle")
+    return Bundle(parts["trust"], path, parts["manifest"], parts["payload"])
+
+
+def target_path(manifest: UpdateManifest) -> str:
+    """Return the path under which a manifest is a target: TENANT/MODEL/VERSION-RESULT, where the tenant may sign it."""
+    return f"{manifest.tenant}/{quote(manifest.model, safe='')}/{manifest.version}-{manifest.result[7:19]}"
+
+
+def seal_binding(manifest: UpdateManifest) -> bytes:
+    """Return what a sealed payload is tied to: whose update of what it is, and from which base to which result."""
+    m = manifest
+    return canonical_json([m.tenant, m.model, m.hardware, m.version, m.base, m.result])
 
 
 def manifest_bytes(manifest: UpdateManifest) -> bytes:

@@ -7,23 +7,25 @@ was judged is, to the bit, what will fly.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from orbitloop.delta.apply import apply_delta
-from orbitloop.delta.bundle import manifest_bytes, pack_bundle
+from orbitloop.delta.bundle import manifest_bytes, pack_bundle, seal_binding, target_path
 from orbitloop.delta.codecs import BUILT_IN
 from orbitloop.delta.make import make_delta, plan
 from orbitloop.errors import UpdateError
+from orbitloop.ground.authority import Authority
+from orbitloop.ground.repository import Repository, carried
 from orbitloop.plugins.kinds import DeltaCodec
 from orbitloop.records.ids import digest_bytes, digest_tensors
 from orbitloop.records.update import CanaryCase, UpdateManifest
 from orbitloop.records.verdict import GateVerdict
-from orbitloop.trust.envelope import sign
-from orbitloop.trust.keys import SigningKey
+from orbitloop.trust.carried import pack_metadata
+from orbitloop.trust.sealed import seal, seal_key_id
 
 Array = npt.NDArray[Any]
 Weights = Mapping[str, Array]
@@ -67,6 +69,63 @@ def code_update(
     return CodedUpdate(payload, result, digest_tensors(base), digest_tensors(result))
 
 
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """A tenant's encryption key and a nonce that was never used with it."""
+
+    key: bytes
+    nonce: bytes
+
+
+def make_manifest(
+    update: CodedUpdate,
+    *,
+    version: int,
+    model: str,
+    satellites: Sequence[str],
+    verdict: GateVerdict,
+    canary: Sequence[CanaryCase],
+    tenant: str,
+    hardware: str,
+    seal_with: Seal | None = None,
+) -> tuple[UpdateManifest, bytes]:
+    """Return what is to be signed, and the payload as it goes up. The gate's evidence names the result that it is about.
+
+    Raises:
+        TrustError: the seal's key or nonce are of a wrong length.
+    """
+    plain = UpdateManifest(
+        version=version,
+        model=model,
+        base=update.base_digest,
+        result=update.result_digest,
+        payload_digest="",
+        payload_bytes=0,
+        satellites=tuple(satellites),
+        gate=verdict.to_json() | {"base": update.base_digest, "result": update.result_digest},
+        canary=tuple(canary),
+        tenant=tenant,
+        hardware=hardware,
+        sealed=seal_key_id(seal_with.key) if seal_with else "",
+    )
+    payload = update.payload
+    if seal_with:
+        payload = seal(payload, seal_with.key, bound_to=seal_binding(plain), nonce=seal_with.nonce)
+    return replace(plain, payload_digest=digest_bytes(payload), payload_bytes=len(payload)), payload
+
+
+def pack_release(
+    repository: Repository, manifest: UpdateManifest, payload: bytes, *, root_held: int = 1, targets_held: int = 0
+) -> bytes:
+    """Return the bundle of a manifest for which its tenant has signed, for satellites that believe these versions.
+
+    Raises:
+        TrustError: the tenant's metadata or the snapshot are not published.
+    """
+    files = carried(repository, manifest.tenant, root_held=root_held, targets_held=targets_held)
+    return pack_bundle(pack_metadata(files), target_path(manifest), manifest_bytes(manifest), payload)
+
+
 def sign_bundle(
     update: CodedUpdate,
     *,
@@ -75,18 +134,29 @@ def sign_bundle(
     satellites: Sequence[str],
     verdict: GateVerdict,
     canary: Sequence[CanaryCase],
-    keys: Sequence[SigningKey],
+    authority: Authority,
+    tenant: str,
+    hardware: str,
+    now_s: float,
+    contacts: Mapping[str, int] | None = None,
+    seal_with: Seal | None = None,
 ) -> tuple[UpdateManifest, bytes]:
-    """Return the manifest and the bundle that goes up. The gate's evidence is part of what is signed."""
-    manifest = UpdateManifest(
+    """Return the manifest and the bundle that goes up, signed where all keys are in one process.
+
+    Raises:
+        TrustError: the authority knows no such tenant, or time went back.
+    """
+    manifest, payload = make_manifest(
+        update,
         version=version,
         model=model,
-        base=update.base_digest,
-        result=update.result_digest,
-        payload_digest=digest_bytes(update.payload),
-        payload_bytes=len(update.payload),
-        satellites=tuple(satellites),
-        gate=verdict.to_json(),
-        canary=tuple(canary),
+        satellites=satellites,
+        verdict=verdict,
+        canary=canary,
+        tenant=tenant,
+        hardware=hardware,
+        seal_with=seal_with,
     )
-    return manifest, pack_bundle(sign(manifest_bytes(manifest), keys).to_bytes(), update.payload)
+    targets = {target_path(manifest): manifest_bytes(manifest)}
+    repository = authority.release(tenant, targets, now_s=now_s, contacts=contacts)
+    return manifest, pack_release(repository, manifest, payload)

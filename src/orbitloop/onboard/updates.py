@@ -1,9 +1,10 @@
 """Receive an update in orbit: believe it, fit it, prove it, stage it; and say how it ended.
 
-The checks, in this order, each before the next looks at anything: the bundle's frame, the envelope's signatures, the
-manifest's schema, this satellite's name, this model's name, a version that rises, the base that runs here, the payload's length
-and digest, the payload's own form, finite weights, the result's digest. Up to here flash is only read. What passes goes to the
-spare slot.
+The checks, in this order, each before the next looks at anything: the bundle's frame, the metadata from root to this tenant,
+the manifest as the tenant's target, its schema, this satellite, hardware, tenant and model, the gate's evidence, a version that
+rises, the base that runs here, the payload's length and digest, its seal, its own form, finite weights, the result's digest. Up
+to here flash is only read. What passes is believed from then on, and its weights go to the spare slot; a cut between these two
+is mended by the same bundle coming again.
 
 It leaves to the agent when to try what is staged and how the canary is run, to `slots` that power may fail, to `trust` whom to
 believe. A refusal is an answer (an `ApplyReport`), never an exception; a StateError means that the satellite itself is in
@@ -20,17 +21,19 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitloop.delta.apply import apply_delta
-from orbitloop.delta.bundle import check_payload, open_bundle, read_manifest
+from orbitloop.delta.bundle import Bundle, check_payload, open_bundle, read_manifest, seal_binding, target_path
 from orbitloop.delta.codecs import BUILT_IN
 from orbitloop.errors import ModelError, StateError, UpdateError
 from orbitloop.onboard.slot_table import SlotState
 from orbitloop.onboard.slots import SlotContent, SlotStore
+from orbitloop.onboard.trust_store import TrustStore
 from orbitloop.onboard.weights import load_weights, save_weights
 from orbitloop.plugins.kinds import DeltaCodec
 from orbitloop.records.ids import digest_tensors
 from orbitloop.records.update import ApplyOutcome, ApplyReport, UpdateManifest
-from orbitloop.trust.envelope import verify
-from orbitloop.trust.keys import TrustedKeys
+from orbitloop.trust.carried import unpack_metadata
+from orbitloop.trust.refresh import Believed, Files, Policy, refresh, verify_target
+from orbitloop.trust.sealed import unseal
 
 UNKNOWN_VERSION = 0
 """Reported for what was refused before its manifest was believed."""
@@ -52,7 +55,11 @@ class Updater:
         satellite: this satellite's name, which a manifest must list.
         model: the model's name, which a manifest must give.
         slots: where models live.
-        trusted: whose signatures count.
+        trust: what this satellite believes.
+        tenant: whose model it is; no other tenant's update is taken.
+        hardware: what this satellite is built of, as the manifest must name it.
+        seal_keys: encryption keys held, by their names.
+        policy: how strict to be about time and versions.
         codecs: tensor codecs known on board.
     """
 
@@ -61,14 +68,21 @@ class Updater:
         satellite: str,
         model: str,
         slots: SlotStore,
-        trusted: TrustedKeys,
+        trust: TrustStore,
         *,
+        tenant: str,
+        hardware: str,
+        seal_keys: Mapping[str, bytes] | None = None,
+        policy: Policy | None = None,
         codecs: Mapping[str, type[DeltaCodec]] = BUILT_IN,
     ) -> None:
         self._satellite = satellite
         self._model = model
         self._slots = slots
-        self._trusted = trusted
+        self._trust = trust
+        self._tenant, self._hardware = tenant, hardware
+        self._seal_keys = dict(seal_keys or {})
+        self._policy = policy or Policy()
         self._codecs = codecs
 
     def receive(self, bundle: bytes, now_s: float) -> Staged | ApplyReport:
@@ -83,17 +97,30 @@ class Updater:
             if self._slots.table().spare_row.state is SlotState.TRIAL:
                 raise UpdateError("another update is on trial", remedy="send it again after the trial's report")
             parts = open_bundle(bundle)
-            signed = verify(parts.envelope, self._trusted)
-            manifest = read_manifest(signed)
+            believed = self._verify(parts, now_s)
+            manifest = read_manifest(parts.manifest)
             version = manifest.version
-            self._fits(manifest, active)
+            self._fits(manifest, active, parts.path)
             check_payload(manifest, parts.payload)
-            weights = self._apply(manifest, active, parts.payload)
-            content = self._slots.stage(version, save_weights(weights), manifest.result, manifest=signed)
+            weights = self._apply(manifest, active, self._opened(manifest, parts.payload))
+            self._trust.save(believed)
+            content = self._slots.stage(version, save_weights(weights), manifest.result, manifest=parts.manifest)
         except (UpdateError, ModelError) as error:
             reason = f"{error.where}: {error.what}" if error.where else error.what
             return ApplyReport(version, ApplyOutcome.REFUSED, reason, active.digest, now_s, {})
         return Staged(manifest, content, weights)
+
+    def renew(self, metadata: bytes, now_s: float) -> Believed:
+        """Take metadata that came without an update: rotated keys, a tenant added or revoked, a fresh timestamp.
+
+        Raises:
+            TrustError: it does not hold; nothing was changed.
+            StateError: the flash refuses.
+        """
+        files = Files(unpack_metadata(metadata))
+        believed = refresh(self._trust.load(), files, satellite=self._satellite, policy=self._policy, now_s=now_s)
+        self._trust.save(believed)
+        return believed
 
     def pending(self) -> Staged | None:
         """Return what is staged and not yet decided, also after a reboot; None if nothing is.
@@ -183,16 +210,40 @@ class Updater:
             outcome, reason = ApplyOutcome.ROLLED_BACK, spare.reason or "not found on flash after a reboot"
         return ApplyReport(version, outcome, reason, active.digest, now_s, {})
 
-    def _fits(self, manifest: UpdateManifest, active: SlotContent) -> None:
+    def _verify(self, parts: Bundle, now_s: float) -> Believed:
+        return verify_target(
+            self._trust.load(),
+            Files(unpack_metadata(parts.trust)),
+            parts.path,
+            parts.manifest,
+            tenant=self._tenant,
+            satellite=self._satellite,
+            policy=self._policy,
+            now_s=now_s,
+        ).believed
+
+    def _fits(self, manifest: UpdateManifest, active: SlotContent, path: str) -> None:
+        if manifest.tenant != self._tenant or path != target_path(manifest):
+            raise UpdateError(f"signed for as {path[:100]}, which is not what its manifest says")
+        if manifest.hardware != self._hardware:
+            raise UpdateError(f"for the hardware {manifest.hardware!r}, and this is {self._hardware!r}")
         if self._satellite not in manifest.satellites:
             raise UpdateError(f"addressed to {', '.join(manifest.satellites) or 'nobody'}, not to {self._satellite}")
         if manifest.model != self._model:
             raise UpdateError(f"for the model {manifest.model!r}, and {self._model!r} flies here")
+        gate = manifest.gate
+        if gate.get("passed") is not True or (gate.get("base"), gate.get("result")) != (manifest.base, manifest.result):
+            raise UpdateError("the gate's evidence is missing, against it, or about another update", where="gate")
         highest = self._slots.table().highest_version
         if manifest.version <= highest:
             raise UpdateError(f"version {manifest.version} is not above {highest}", remedy="release it under a new number")
         if manifest.base != active.digest:
             raise UpdateError(f"base {manifest.base} is not the running model {active.digest}")
+
+    def _opened(self, manifest: UpdateManifest, payload: bytes) -> bytes:
+        if not manifest.sealed:
+            return payload
+        return unseal(payload, self._seal_keys, manifest.sealed, bound_to=seal_binding(manifest))
 
     def _apply(self, manifest: UpdateManifest, active: SlotContent, payload: bytes) -> dict[str, npt.NDArray[np.float32]]:
         weights = apply_delta(load_weights(active.weights), payload, codecs=self._codecs)

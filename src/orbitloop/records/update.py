@@ -19,7 +19,8 @@ class CanaryCase:
 class UpdateManifest:
     """What is signed.
 
-    `payload_digest` covers the delta's bytes; `base` and `result` are digests of all weights before and after.
+    `payload_digest` covers the payload as it goes up (sealed, where `sealed` names the key); `base` and `result` are digests of
+    all weights before and after. `hardware` is what the update is built for, `tenant` whose it is.
     """
 
     version: int
@@ -31,6 +32,9 @@ class UpdateManifest:
     satellites: tuple[str, ...]
     gate: dict[str, Any]
     canary: tuple[CanaryCase, ...] = ()
+    tenant: str = ""
+    hardware: str = ""
+    sealed: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -44,6 +48,9 @@ class UpdateManifest:
             "satellites": list(self.satellites),
             "gate": self.gate,
             "canary": [{"sample_id": c.sample_id, "boxes": [list(b) for b in c.boxes]} for c in self.canary],
+            "tenant": self.tenant,
+            "hardware": self.hardware,
+            "sealed": self.sealed,
         }
 
     @classmethod
@@ -65,6 +72,9 @@ class UpdateManifest:
             canary=tuple(
                 CanaryCase(str(c["sample_id"]), tuple(tuple(float(v) for v in b) for b in c["boxes"])) for c in value["canary"]
             ),
+            tenant=str(value["tenant"]),
+            hardware=str(value["hardware"]),
+            sealed=str(value["sealed"]),
         )
 
 

@@ -19,6 +19,7 @@ from orbitloop.onboard.agent import Agent, AgentSettings
 from orbitloop.onboard.power import PowerGuard
 from orbitloop.onboard.slots import SlotStore
 from orbitloop.onboard.storage import Storage
+from orbitloop.onboard.trust_store import TrustStore
 from orbitloop.onboard.updates import Updater
 from orbitloop.onboard.weights import save_weights
 from orbitloop.orbit.elements import Elements, from_orbit, parse_omm, parse_tle, sun_synchronous_inclination_deg
@@ -32,11 +33,13 @@ from orbitloop.records.contact import ContactPlan
 from orbitloop.resources.fleet import ElementsOrbit, OmmOrbit, Satellite, TleOrbit
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.flash import MemoryFlash
-from orbitloop.trust.keys import TrustedKeys
 
 if TYPE_CHECKING:  # so that listing contacts does not load torch
     from orbitloop.sim.flight import Flight
 
+TENANT = "mission"
+"""A simulated mission is its own tenant."""
+HARDWARE = "simulated"
 _BATTERY_STEP_S = 600.0
 
 
@@ -125,7 +128,7 @@ def build_satellite(
     plan: MissionPlan,
     name: str,
     model: Flight,
-    trusted: TrustedKeys,
+    anchor: bytes,
     registry: Registry,
     saved: Mapping[str, Any] | None,
     blobs: Mapping[str, dict[str, bytes]] | None,
@@ -157,7 +160,13 @@ def build_satellite(
         ),
         slots=slots,
         updater=Updater(
-            name, model.metadata.name, slots, trusted, codecs={**BUILT_IN, codec: type(registry.create("codec", codec))}
+            name,
+            model.metadata.name,
+            slots,
+            TrustStore(flash, anchor),
+            tenant=TENANT,
+            hardware=HARDWARE,
+            codecs={**BUILT_IN, codec: type(registry.create("codec", codec))},
         ),
         storage=Storage.from_json(saved["agent"]["storage"], samples)
         if saved

@@ -19,12 +19,14 @@ from orbitloop.errors import StateError
 from orbitloop.ground.adapters.torch_trainer import TorchTrainer, TrainingPlan
 from orbitloop.ground.gate import GateRule, judge
 from orbitloop.ground.release import CodedUpdate, code_update, sign_bundle
+from orbitloop.ground.repository import from_files
 from orbitloop.ground.topology import partition
 from orbitloop.onboard.weights import load_weights, save_weights
 from orbitloop.plugins.registry import default_registry
 from orbitloop.records.contact import ContactWindow
 from orbitloop.records.ids import digest_bytes, digest_tensors
 from orbitloop.reports.rounds import NewOld, Round, TensorChange, TrainingSummary, UpdateSummary
+from orbitloop.sim.fleet import HARDWARE, TENANT
 from orbitloop.sim.flight import Held
 
 if TYPE_CHECKING:
@@ -180,7 +182,10 @@ class RoundMaker:
             satellites=names,
             verdict=verdict,
             canary=canary,
-            keys=[run.key],
+            authority=run.authority,
+            tenant=TENANT,
+            hardware=HARDWARE,
+            now_s=run.clock.now_s(),
         )
         run.models_by_digest[coded.result_digest] = run.flight.landed(coded.result, pending.candidate)
         if current.update is None:
@@ -202,7 +207,9 @@ class RoundMaker:
         for digest, held in self.run.models_by_digest.items():
             name = keep(held.tensors)
             models[digest] = {"tensors": name, "master": name if held.master is held.tensors else keep(held.master)}
-        state: dict[str, Any] = {"models": models, "pending": None}
+        signed = {name: digest_bytes(data) for name, data in self.run.authority.repository.files().items()}
+        blobs |= {digest_bytes(data): data for data in self.run.authority.repository.files().values()}
+        state: dict[str, Any] = {"models": models, "repository": signed, "pending": None}
         if pending is not None:
             state["pending"] = {"round": pending.round, "ready_s": pending.ready_s, "candidate": keep(pending.candidate)}
         return Saved(state, blobs)
@@ -220,6 +227,8 @@ class RoundMaker:
             if digest_tensors(tensors) != digest:
                 raise StateError("a saved model is not what its digest says", where=str(checkpoints.folder))
             self.run.models_by_digest[digest] = Held(tensors, master)
+        signed = {str(name): checkpoints.blob(digest) for name, digest in state["repository"].items()}
+        self.run.authority.repository = from_files(signed)
         row = state["pending"]
         if row is None:
             return None

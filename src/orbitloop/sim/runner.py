@@ -23,6 +23,7 @@ import numpy as np
 
 from orbitloop.clock import VirtualClock, iso_utc
 from orbitloop.errors import StateError, WireError
+from orbitloop.ground.authority import Authority
 from orbitloop.ground.labelling import PricedLabeller
 from orbitloop.ground.segment import GroundSegment, SegmentRules
 from orbitloop.onboard.agent import BEACON, DETECTION, SAMPLE, PassBudget
@@ -40,7 +41,7 @@ from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.channel import WindowResult, run_window
 from orbitloop.sim.checkpoint import Checkpoints, write_whole
 from orbitloop.sim.course import Course
-from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts
+from orbitloop.sim.fleet import TENANT, SimulatedSatellite, build_satellite, contacts
 from orbitloop.sim.flight import launch
 from orbitloop.sim.labellers import labellers
 from orbitloop.sim.measure import Measurement, Meter
@@ -48,7 +49,6 @@ from orbitloop.sim.rounds import Pending, RoundMaker
 from orbitloop.sim.snapshot import restore, snapshot
 from orbitloop.sim.training import TrainedModel
 from orbitloop.sim.world import SceneRef, World
-from orbitloop.trust.keys import SigningKey, TrustedKeys, generate_key
 
 UPDATE_PRIORITY = 10
 
@@ -100,7 +100,7 @@ class MissionRun:
         self.meter = Meter(self.flight.graph, len(world.classes), plan.mission.spec.threads)
         self.checkpoints = Checkpoints(out_dir / "state")
         self.updates = out_dir / "updates"
-        self.key: SigningKey = generate_key(bytes.fromhex(digest_bytes(f"{plan.name}|{plan.seed}".encode())[7:]))
+        self.authority = Authority.from_seed(f"{plan.name}|{plan.seed}".encode(), (TENANT,), plan.start_s)
         self.windows: ContactPlan = contacts(plan)
         self.base_digest = digest_tensors(base.weights)
         self.identity = digest_json([plan.digest(), plan.seed, self.base_digest])
@@ -165,14 +165,14 @@ class MissionRun:
             return labellers(self.plan, self.world, lambda n, of, loss: tell(name, n, of, f"loss {loss:.3f}"), self.cache)
 
     def _wire(self, state: dict[str, Any] | None) -> None:
-        trusted, registry = TrustedKeys.of([self.key.public], 1), default_registry()
+        registry = default_registry()
         for name in self.plan.satellites:
             row = blobs = None
             if state is not None:
                 row = state["satellites"][name]
                 blobs = {k: {n: self.checkpoints.blob(d) for n, d in v.items()} for k, v in row["blobs"].items()}
                 row = row["state"]
-            self.satellites[name] = build_satellite(self.plan, name, self.flight, trusted, registry, row, blobs)
+            self.satellites[name] = build_satellite(self.plan, name, self.flight, self.authority.anchor, registry, row, blobs)
 
     # -- the run ---------------------------------------------------------------------------------------------------------
 

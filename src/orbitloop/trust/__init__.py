@@ -1,6 +1,5 @@
-"""What a satellite believes and why: Ed25519 keys, thresholds, signed envelopes.
+"""What a satellite believes and why: TUF metadata (python-tuf), Ed25519 keys, sealed payloads. Bytes in, verdict out.
 
-Never here: what the signed bytes mean (`delta`, `onboard`). One flat set of trusted keys is the beginning; TUF's roles (offline
-root, targets, tenant delegations, expiry) take its place behind the same two verbs, sign and verify; see the decision record
-on trust in `docs/adr/`.
+Never here: signing (`ground`), where what is believed is kept (`onboard.trust_store`), what the signed bytes mean (`delta`,
+`onboard`). See the decision record on TUF in `docs/adr/`.
 """

@@ -4,7 +4,7 @@ A key's name is the SHA-256 of its 32 public bytes, so that one key cannot go un
 PKCS #8 PEM for a signing key (ground only), JSON for the set that a satellite trusts. Functions here turn text into keys and
 back; files and their permissions are the rim's. Curve and signature: RFC 8032.
 
-TUF replaces the flat set by roles with delegations and expiry; `SigningKey` stays, `TrustedKeys` becomes one role's key set.
+`TrustedKeys` is the key set of one TUF role.
 """
 
 from __future__ import annotations
