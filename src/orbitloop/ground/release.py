@@ -139,9 +139,13 @@ def sign_bundle(
     hardware: str,
     now_s: float,
     contacts: Mapping[str, int] | None = None,
+    root_held: int = 1,
+    targets_held: int = 0,
     seal_with: Seal | None = None,
 ) -> tuple[UpdateManifest, bytes]:
     """Return the manifest and the bundle that goes up, signed where all keys are in one process.
+
+    `contacts`, `root_held` and `targets_held` are by the satellites' beacons, see `repository:publish` and `repository:carried`.
 
     Raises:
         TrustError: the authority knows no such tenant, or time went back.
@@ -159,4 +163,4 @@ def sign_bundle(
     )
     targets = {target_path(manifest): manifest_bytes(manifest)}
     repository = authority.release(tenant, targets, now_s=now_s, contacts=contacts)
-    return manifest, pack_release(repository, manifest, payload)
+    return manifest, pack_release(repository, manifest, payload, root_held=root_held, targets_held=targets_held)

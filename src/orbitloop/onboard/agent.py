@@ -210,6 +210,7 @@ class Agent:
 
         What waits in the queue is counted first: all of it against the window and the battery, its samples against the budget.
         """
+        self.updater.count_contact()
         payload = beacon_to_bytes(self.beacon(battery_wh, now_s))
         self.endpoint.offer(BEACON, payload, priority=BEACON_PRIORITY, now_s=now_s, key=self.settings.satellite)
         capacity, energy_j, most = self._allowance(window, budget, battery_wh)
@@ -254,6 +255,7 @@ class Agent:
     def beacon(self, battery_wh: float, now_s: float) -> Beacon:
         """Return the satellite's state, with the reports of the last updates."""
         active = self.slots.running()
+        contacts, root_version, targets_version = self.updater.trust_state()
         return Beacon(
             satellite=self.settings.satellite,
             at_s=now_s,
@@ -264,6 +266,9 @@ class Agent:
             stored_samples=len(self.storage),
             battery_wh=round(battery_wh, 3),
             reports=tuple(self.reports),
+            contacts=contacts,
+            root_version=root_version,
+            targets_version=targets_version,
         )
 
     def to_json(self) -> dict[str, Any]:

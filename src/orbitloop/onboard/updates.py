@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,6 +122,16 @@ class Updater:
         believed = refresh(self._trust.load(), files, satellite=self._satellite, policy=self._policy, now_s=now_s)
         self._trust.save(believed)
         return believed
+
+    def count_contact(self) -> None:
+        """Count a pass; called once as it begins. A flash that refuses costs the count, not the pass."""
+        with suppress(StateError):
+            self._trust.note_contact()
+
+    def trust_state(self) -> tuple[int, int, int]:
+        """Return contacts, root version and targets version, for the beacon."""
+        believed = self._trust.load()
+        return believed.contacts, believed.version("root"), believed.version("targets")
 
     def pending(self) -> Staged | None:
         """Return what is staged and not yet decided, also after a reboot; None if nothing is.

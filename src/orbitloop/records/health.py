@@ -19,6 +19,8 @@ class Beacon:
     """State of one satellite: small, sent first, so that the ground always knows what is flying.
 
     `battery_wh` is NaN when the satellite cannot tell its charge (null in JSON): it must be heard then above all.
+    `contacts` counts passes: what the ground has signed is as old as it says. The versions are of the TUF roles believed on board
+    (0 = none yet), so that the ground need not send them again.
     """
 
     satellite: str
@@ -30,6 +32,14 @@ class Beacon:
     stored_samples: int
     battery_wh: float
     reports: tuple[ApplyReport, ...] = ()
+    contacts: int = 0
+    root_version: int = 0
+    targets_version: int = 0
+
+    @property
+    def trust(self) -> tuple[int, int, int]:
+        """Contacts, root and targets version."""
+        return self.contacts, self.root_version, self.targets_version
 
     def to_json(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in self.__slots__ if name != "reports"}
@@ -62,7 +72,7 @@ def beacon_from_bytes(data: bytes, *, expect: str | None = None) -> Beacon:
     try:
         beacon = Beacon.from_json(fields)
         texts = (beacon.satellite, beacon.model_digest)
-        counts = (beacon.model_version, beacon.tiles_seen, beacon.hard_seen, beacon.stored_samples)
+        counts = (beacon.model_version, beacon.tiles_seen, beacon.hard_seen, beacon.stored_samples, *beacon.trust)
         right = all(isinstance(t, str) for t in texts) and all(type(n) is int for n in counts)
         if not right or type(beacon.at_s) not in (int, float) or type(beacon.battery_wh) not in (int, float):
             raise TypeError("a field is of another kind")

@@ -62,6 +62,8 @@ class SimulatedSatellite:
     battery_at_s: float
     captured: int = 0
     held_digest: str = ""
+    held_trust: tuple[int, int, int] = (0, 0, 0)
+    """Contacts, root and targets version by its last beacon."""
     held_version: int = 0
     heard_reports: set[int] = field(default_factory=set)
 
@@ -202,6 +204,8 @@ def build_satellite(
         satellite.battery_wh, satellite.battery_at_s = float(saved["battery_wh"]), float(saved["battery_at_s"])
         satellite.captured, satellite.held_digest = int(saved["captured"]), str(saved["held_digest"])
         satellite.held_version = int(saved["held_version"])
+        contacts, root, targets = (int(n) for n in saved["held_trust"])
+        satellite.held_trust = contacts, root, targets
         satellite.heard_reports = {int(v) for v in saved["heard_reports"]}
     agent.boot(satellite.battery_at_s)
     return satellite
@@ -216,6 +220,7 @@ def saved_state(satellite: SimulatedSatellite) -> tuple[dict[str, Any], dict[str
         "battery_at_s": satellite.battery_at_s,
         "captured": satellite.captured,
         "held_digest": satellite.held_digest,
+        "held_trust": list(satellite.held_trust),
         "held_version": satellite.held_version,
         "heard_reports": sorted(satellite.heard_reports),
     }

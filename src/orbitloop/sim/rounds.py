@@ -186,6 +186,9 @@ class RoundMaker:
             tenant=TENANT,
             hardware=HARDWARE,
             now_s=run.clock.now_s(),
+            contacts={n: s.held_trust[0] for n, s in run.satellites.items() if s.held_trust[0]},
+            root_held=max(1, min(run.satellites[n].held_trust[1] for n in names)),
+            targets_held=min(run.satellites[n].held_trust[2] for n in names),
         )
         run.models_by_digest[coded.result_digest] = run.flight.landed(coded.result, pending.candidate)
         if current.update is None:

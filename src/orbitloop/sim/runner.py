@@ -319,6 +319,7 @@ class MissionRun:
         """Learn what flies from the satellite's own word: the ground never assumes that an update has arrived."""
         satellite = self.satellites[beacon.satellite]
         satellite.held_digest, satellite.held_version = beacon.model_digest, beacon.model_version
+        satellite.held_trust = beacon.trust
         for report in beacon.reports:
             version = report.version or self._answered(satellite.name, report)
             if version and version not in satellite.heard_reports:

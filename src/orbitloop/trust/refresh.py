@@ -4,11 +4,12 @@
 targets, delegation) over named bytes of a `Source`. It is a function: what it returns replaces what was believed, and it is the
 caller who writes that, once the rest of the bundle holds too. So whatever is refused has changed nothing.
 
-Time. `t`, against which expiry is judged, is the latest signing time in what is believed; it only rises. A role that the newest
-root no longer believes takes its word on the time with it. The board's clock counts only under `Policy.use_clock`.
+Time. `t`, against which expiry is judged, is the latest signing time in the root and timestamp that are believed; it only rises,
+and no tenant can move it. A timestamp whose keys the newest root has replaced takes its word on the time with it. The board's
+clock counts only under `Policy.use_clock`.
 
-    t0 = max(signed_at of the roles that still verify)       [, now - grace with use_clock]
-    t1 = max(t0, signed_at of the new timestamp)             every role must satisfy t1 < expires
+    t0 = max(signed_at of root, of the timestamp held if it still verifies)       [, now - grace with use_clock]
+    t1 = max(t0, signed_at of the new timestamp)                                  every role must satisfy t1 < expires
 
 Withholding. Without a clock an attacker could send old but genuine bundles for ever. The timestamp holds the contact counter
 that the ground last heard from this satellite (absent = 0); `contacts - heard > max_contacts` is refused as frozen.
@@ -98,6 +99,12 @@ class Believed:
     def anchor(cls, root: bytes) -> Believed:
         """Return what a satellite believes on the day of its launch: one root."""
         return cls({"root": root})
+
+    def version(self, role: str) -> int:
+        """Return the version of a role, 0 if it is not believed yet."""
+        data = self.roles.get(role)
+        version: int = read_metadata(data, role).signed.version if data else 0
+        return version
 
 
 @dataclass(slots=True)
