@@ -66,11 +66,8 @@ def inspect_bundle(
     seconds = 8 * len(data) / rate
     if json_output:
         plain = {name: value for name, value in manifest.to_json().items() if name not in ("schema", "canary")}
-        sizes: dict[str, float] = {
-            "bundle_bytes": len(data),
-            "trust_bytes": len(opened.trust),
-            "manifest_bytes": len(opened.manifest),
-        }
+        parts = {"bundle": data, "trust": opened.trust, "manifest": opened.manifest}
+        sizes: dict[str, float] = {f"{name}_bytes": len(part) for name, part in parts.items()}
         sizes |= {"canary_cases": len(manifest.canary), "rate_bps": rate, "seconds": seconds}
         print_json({**plain, **sizes, "signed_by": signed_by, "tensors": tensors})
         return

@@ -145,7 +145,7 @@ def sign_bundle(
 ) -> tuple[UpdateManifest, bytes]:
     """Return the manifest and the bundle that goes up, signed where all keys are in one process.
 
-    `contacts`, `root_held` and `targets_held` are by the satellites' beacons, see `repository:publish` and `repository:carried`.
+    `contacts`, `root_held` and `targets_held` are by the satellites' beacons, see `repository` (`publish`, `carried`).
 
     Raises:
         TrustError: the authority knows no such tenant, or time went back.

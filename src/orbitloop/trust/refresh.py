@@ -4,9 +4,9 @@
 targets, delegation) over named bytes of a `Source`. It is a function: what it returns replaces what was believed, and it is the
 caller who writes that, once the rest of the bundle holds too. So whatever is refused has changed nothing.
 
-Time. `t`, against which expiry is judged, is the latest signing time in the root and timestamp that are believed; it only rises,
-and no tenant can move it. A timestamp whose keys the newest root has replaced takes its word on the time with it. The board's
-clock counts only under `Policy.use_clock`.
+Time. `t`, against which expiry is judged, is the latest signing time in the root and timestamp that are believed; it only
+rises, and no tenant can move it. A timestamp whose keys the newest root has replaced takes its word on the time with it. The
+board's clock counts only under `Policy.use_clock`.
 
     t0 = max(signed_at of root, of the timestamp held if it still verifies)       [, now - grace with use_clock]
     t1 = max(t0, signed_at of the new timestamp)                                  every role must satisfy t1 < expires
