@@ -19,8 +19,8 @@ class Beacon:
     """State of one satellite: small, sent first, so that the ground always knows what is flying.
 
     `battery_wh` is NaN when the satellite cannot tell its charge (null in JSON): it must be heard then above all.
-    `contacts` counts passes, by which metadata ages without a clock. The versions are of the TUF roles believed on board (0 = none
-    yet), so that the ground need not send them again.
+    `contacts` counts passes, by which metadata ages without a clock. The versions are of the TUF roles believed on board (0 =
+    none yet), so that the ground need not send them again.
     """
 
     satellite: str
