@@ -547,3 +547,23 @@ def test_the_agent_comes_back_from_its_state(ship):
 def test_a_malformed_state_is_refused(ship, state):
     with pytest.raises(StateError, match="sat-1"):
         ship.agent.restore(state)
+
+
+def test_passes_are_counted_and_told_with_what_is_believed(ship):
+    told = []
+    for number in range(2):
+        ship.agent.prepare_pass(WINDOW, PassBudget(), FULL_WH, NOW_S, rng())
+        told.append(ship.agent.beacon(FULL_WH, NOW_S).trust)
+        if number == 0:
+            ship.agent.receive(UPDATE, bundle(changed_weights()), NOW_S)
+    assert told == [(1, 1, 0), (2, 1, 1)]
+    assert ship.wired().beacon(FULL_WH, NOW_S).trust == (2, 1, 1), "also after a reboot"
+
+
+def test_a_flash_that_refuses_costs_the_count_and_not_the_pass(ship, monkeypatch):
+    def refuse(name: str, data: bytes) -> None:
+        raise StateError("no space")
+
+    monkeypatch.setattr(ship.flash, "write_atomic", refuse)
+    ship.agent.prepare_pass(WINDOW, PassBudget(), FULL_WH, NOW_S, rng())
+    assert heard(ship, BEACON)
