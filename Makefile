@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow engines lint format types layers check bench docs clean
+.PHONY: help env demo test test-slow torture engines lint format types layers check bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,9 @@ test: env ## run the default tests, under 10 minutes on 2 cores
 engines: env ## install the optional engines (OpenVINO, ncnn; 210 MB) and hold each to the engines' contract
 	PIP_CONSTRAINT=requirements.lock $(PY) -m pip install --quiet -e '.[openvino,ncnn]'
 	$(PY) -m pytest tests/onboard/test_onboard_engines.py tests/onboard/test_onboard_graphs.py
+
+torture: env ## power cuts, kills, failing disks, flipped bits, bad models, malicious bundles (SECTION=cuts runs some)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/torture:tests/onboard:tests/trust $(PY) tests/torture/run_torture.py --section "$(SECTION)"
 
 test-slow: env ## run the tests that take minutes each
 	$(PY) -m pytest -m slow

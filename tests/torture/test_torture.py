@@ -1,0 +1,14 @@
+"""Every section of the torture suite at its small count, and every control; `make torture` runs the full counts."""
+
+from __future__ import annotations
+
+import pytest
+from torture_section import Section
+from torture_sections import all_sections
+
+
+@pytest.mark.parametrize("section", all_sections(), ids=lambda s: s.name)
+def test_section_holds_at_its_small_count(section: Section) -> None:
+    outcome = section.run(section.quick, lambda done: None)
+    assert outcome.tried >= min(section.quick, 1)
+    assert section.holds(outcome), (outcome.bad_count, outcome.bad)

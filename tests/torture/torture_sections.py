@@ -1,0 +1,12 @@
+"""All sections, in the order of the table. Each module of this package adds its own."""
+
+from __future__ import annotations
+
+from torture_section import Section
+
+
+def all_sections() -> list[Section]:
+    """Return every section; names are unique."""
+    sections: list[Section] = []
+    assert len({s.name for s in sections}) == len(sections)
+    return sections
