@@ -19,11 +19,12 @@ from orbitloop.ground.adapters.network import initial_weights
 from orbitloop.ground.authority import Authority
 from orbitloop.ground.export import write_graph
 from orbitloop.ground.release import code_update, sign_bundle
+from orbitloop.ground.repository import carried, publish
 from orbitloop.ground.topology import STRIDES
 from orbitloop.link.events import Received
 from orbitloop.link.session import Endpoint
 from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
-from orbitloop.onboard.agent import BEACON, DETECTION, SAMPLE, UPDATE, Agent, AgentSettings, PassBudget, WithProbe
+from orbitloop.onboard.agent import BEACON, DETECTION, SAMPLE, TRUST, UPDATE, Agent, AgentSettings, PassBudget, WithProbe
 from orbitloop.onboard.power import PowerGuard
 from orbitloop.onboard.slot_table import SlotState
 from orbitloop.onboard.slots import SlotStore
@@ -43,6 +44,7 @@ from orbitloop.records.update import ApplyOutcome, CanaryCase
 from orbitloop.records.verdict import GateVerdict
 from orbitloop.records.wire import unpack
 from orbitloop.sim.flash import MemoryFlash
+from orbitloop.trust.carried import pack_metadata
 
 NOW_S = 1.78e9
 AUTHORITY = Authority.from_seed(b"ours", ("test",), NOW_S)
@@ -277,6 +279,19 @@ def test_a_window_holds_the_beacon_and_the_detections_before_any_sample(ship):
     window = replace(WINDOW, downlink_bytes=ship.endpoint.pending_bytes(DETECTION) + samples // 2)
     assert ship.agent.prepare_pass(window, PassBudget(), FULL_WH, NOW_S, rng())
     assert ship.endpoint.pending_bytes() <= window.downlink_bytes
+
+
+def test_metadata_alone_is_believed_or_refused_and_the_beacon_says_so(ship):
+    published = publish(AUTHORITY.repository, AUTHORITY.online, now_s=NOW_S + 1e6, contacts={"sat-1": 9})
+    good = ship.agent.receive(TRUST, pack_metadata(carried(published, None)), NOW_S)
+    strange = publish(STRANGER.repository, STRANGER.online, now_s=NOW_S)
+    bad = ship.agent.receive(TRUST, pack_metadata(carried(strange, None)), NOW_S)
+    junk = ship.agent.receive(TRUST, b"junk", NOW_S)
+    assert [r.outcome for r in (good, bad, junk)] == [ApplyOutcome.BELIEVED, ApplyOutcome.REFUSED, ApplyOutcome.REFUSED]
+    beacon = ship.agent.beacon(FULL_WH, NOW_S)
+    assert beacon.reports == (good, bad, junk)
+    assert beacon.trust == (9, 1, 1)
+    assert "timestamp" in bad.reason
 
 
 def test_an_unknown_charge_sends_the_beacon_and_nothing_else(ship):

@@ -47,7 +47,7 @@ from orbitloop.records.update import ApplyOutcome, ApplyReport
 Weights = Mapping[str, npt.NDArray[np.float32]]
 EngineFactory = Callable[[bytes, Weights], Engine]
 
-BEACON, DETECTION, SAMPLE, UPDATE = "beacon", "detection", "sample", "update"
+BEACON, DETECTION, SAMPLE, UPDATE, TRUST = "beacon", "detection", "sample", "update", "trust"
 BEACON_PRIORITY, DETECTION_PRIORITY, SAMPLE_PRIORITY = 0, 10, 20
 KEPT_REPORTS = 8
 MAX_TILE_PIXELS = 4_000_000
@@ -245,6 +245,10 @@ class Agent:
 
     def receive(self, kind: str, payload: bytes, now_s: float) -> ApplyReport | None:
         """Act on an item that came up whole. An unknown kind is passed over: a newer ground may send more than we know."""
+        if kind == TRUST:  # metadata alone: rotated keys, a tenant revoked, a fresh timestamp
+            renewed = self.updater.take_trust(payload, now_s)
+            self._report(renewed)
+            return renewed
         if kind != UPDATE:
             return None
         staged = self.updater.receive(payload, now_s)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from orbitloop.delta.apply import apply_delta
 from orbitloop.delta.bundle import Bundle, check_payload, open_bundle, read_manifest, seal_binding, target_path
 from orbitloop.delta.codecs import BUILT_IN
-from orbitloop.errors import ModelError, StateError, UpdateError
+from orbitloop.errors import ModelError, OrbitloopError, StateError, TrustError, UpdateError
 from orbitloop.onboard.slot_table import SlotState
 from orbitloop.onboard.slots import SlotContent, SlotStore
 from orbitloop.onboard.trust_store import TrustStore
@@ -107,8 +107,7 @@ class Updater:
             self._trust.save(believed)
             content = self._slots.stage(version, save_weights(weights), manifest.result, manifest=parts.manifest)
         except (UpdateError, ModelError) as error:
-            reason = f"{error.where}: {error.what}" if error.where else error.what
-            return ApplyReport(version, ApplyOutcome.REFUSED, reason, active.digest, now_s, {})
+            return ApplyReport(version, ApplyOutcome.REFUSED, _reason(error), active.digest, now_s, {})
         return Staged(manifest, content, weights)
 
     def renew(self, metadata: bytes, now_s: float) -> Believed:
@@ -122,6 +121,20 @@ class Updater:
         believed = refresh(self._trust.load(), files, satellite=self._satellite, policy=self._policy, now_s=now_s)
         self._trust.save(believed)
         return believed
+
+    def take_trust(self, metadata: bytes, now_s: float) -> ApplyReport:
+        """Do as `renew` and say how it ended; the report goes down with those of updates, under `UNKNOWN_VERSION`.
+
+        Raises:
+            StateError: the flash refuses, or there is no slot table.
+        """
+        digest = self._slots.running().digest
+        try:
+            believed = self.renew(metadata, now_s)
+        except TrustError as error:
+            return ApplyReport(UNKNOWN_VERSION, ApplyOutcome.REFUSED, _reason(error), digest, now_s, {})
+        versions = ", ".join(f"{role} {believed.version(role)}" for role in ("root", "timestamp", "targets"))
+        return ApplyReport(UNKNOWN_VERSION, ApplyOutcome.BELIEVED, versions, digest, now_s, {})
 
     def count_contact(self) -> None:
         """Count a pass; called once as it begins. A flash that refuses costs the count, not the pass."""
@@ -264,3 +277,7 @@ class Updater:
         if digest_tensors(weights) != manifest.result:
             raise UpdateError("result differs from the one that was signed for", where="payload")
         return weights
+
+
+def _reason(error: OrbitloopError) -> str:
+    return f"{error.where}: {error.what}" if error.where else error.what

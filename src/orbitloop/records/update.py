@@ -87,6 +87,8 @@ class ApplyOutcome(StrEnum):
     """Tried and found worse or broken; the earlier model runs on."""
     REFUSED = "refused"
     """Not what it should be; nothing on board was touched."""
+    BELIEVED = "believed"
+    """Metadata came without an update, and holds; the model is as before."""
 
 
 @dataclass(frozen=True, slots=True)
