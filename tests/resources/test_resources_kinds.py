@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from orbitloop.errors import TrustError
 from orbitloop.resources.data import DatasetSpec, Domains, ModelSpec
 from orbitloop.resources.fleet import ElementsOrbit, Link, OmmOrbit, Satellite, SatelliteSpec, TleOrbit
 from orbitloop.resources.jobs import IncrementalLearningJobSpec, Labelling, Oracle
@@ -12,6 +13,7 @@ from orbitloop.resources.kinds import KINDS
 from orbitloop.resources.meta import Metadata
 from orbitloop.resources.mission import Mission, MissionSpec, resolve
 from orbitloop.resources.problems import InvalidManifest, dotted
+from orbitloop.trust.form import check_name
 
 TLE = (
     "1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927",
@@ -155,3 +157,16 @@ def test_resolve_says_which_resource_when_there_is_no_file() -> None:
 def test_paths_are_written_as_people_do() -> None:
     assert dotted(("spec", "domains", "stream", 1, 0)) == "spec.domains.stream[1][0]"
     assert dotted(()) == ""
+
+
+@pytest.mark.parametrize("name", ["a", "farm-1", "9", "a--b", "a" * 32])
+def test_a_tenant_of_a_mission_is_one_for_those_who_sign(name: str) -> None:
+    assert ModelSpec(tenant=name).tenant == check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a" * 33, "root", "targets", "snapshot", "timestamp", "a/b", "a\n"])
+def test_what_is_no_tenant_for_those_who_sign_is_none_in_a_mission(name: str) -> None:
+    with pytest.raises(TrustError):
+        check_name(name)
+    with pytest.raises(ValidationError):
+        ModelSpec(tenant=name)

@@ -14,13 +14,13 @@ from orbitloop.errors import PluginError, StateError
 from orbitloop.ground.authority import Authority
 from orbitloop.plugins.registry import default_registry
 from orbitloop.resources.mission import MissionPlan
-from orbitloop.sim.fleet import TENANT, SimulatedSatellite, build_satellite, contacts, elements_of, saved_state, track
+from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts, elements_of, saved_state, track
 from orbitloop.sim.flight import Flight, launch
 from orbitloop.sim.mission import base_model
 from orbitloop.sim.runner import Watcher
 from orbitloop.sim.world import open_world
 
-ANCHOR = Authority.from_seed(b"test", (TENANT,), 0.0).anchor
+ANCHOR = Authority.from_seed(b"test", ("mission",), 0.0).anchor
 TLE = (
     "1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927",
     "2 25544  51.6416 247.4627 0006703 130.5360 325.0288 15.72125391563537",

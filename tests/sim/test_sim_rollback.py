@@ -15,7 +15,6 @@ from orbitloop.onboard.pipeline import detect_scene
 from orbitloop.records.ids import digest_tensors
 from orbitloop.records.update import ApplyOutcome
 from orbitloop.sim import rounds
-from orbitloop.sim.fleet import TENANT
 from orbitloop.sim.mission import base_model
 from orbitloop.sim.runner import MissionRun, Watcher
 from orbitloop.sim.world import open_world
@@ -78,7 +77,7 @@ def test_a_foreign_or_damaged_bundle_is_refused_and_nothing_changes(run, monkeyp
 
     def ruined(pending: Any) -> dict[str, bytes]:
         if ruin == "a stranger's key" and pending.round == 1:
-            run.authority = Authority.from_seed(b"stranger", (TENANT,), run.clock.now_s())
+            run.authority = Authority.from_seed(b"stranger", ("mission",), run.clock.now_s())
         bundles: dict[str, bytes] = judged(pending)
         run.authority = ours
         if pending.round > 1:

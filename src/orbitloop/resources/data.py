@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from orbitloop.resources.meta import InnerPath, Integral, Many, Parameters, Resource, Scalar, Section, Share, wrong
+from orbitloop.resources.meta import InnerPath, Integral, Many, Parameters, Resource, Scalar, Section, Share, Tenant, wrong
 
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 CONVOLUTIONS = 11  # of yolov3-tiny, without the two output convolutions
@@ -222,6 +222,11 @@ class ModelSpec(Section):
     such as `conv0*.weight`."""
     base_training: BaseTraining = BaseTraining()
     """How the base model is trained."""
+    tenant: Tenant = "mission"
+    """Whose model it is: the one whose keys sign its updates. At most 32 small letters, digits and inner hyphens."""
+    seal_key: InnerPath | None = None
+    """File with the tenant's encryption key (64 hexadecimal digits), relative to the data folder; with it, what an update
+    changes can be read by the tenant's satellites only. Default: updates are signed and not encrypted."""
 
     @field_validator("trainable")
     @classmethod

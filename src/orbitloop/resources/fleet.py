@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from orbitloop.resources.meta import Integral, Many, Parameters, Resource, Section, Share, UtcText, wrong
@@ -179,6 +179,9 @@ class Sensor(Section):
     """Bits per pixel and band of a raw capture."""
 
 
+Hardware = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.+-]*[A-Za-z0-9])?$", max_length=64)]
+
+
 class SatelliteSpec(Section):
     """What a satellite is made of."""
 
@@ -190,6 +193,8 @@ class SatelliteSpec(Section):
     """Its energy."""
     sensor: Sensor = Sensor()
     """Its camera."""
+    hardware: Hardware = "simulated"
+    """What its computer is, as updates must name it: one that is made for other hardware is refused."""
     storage_mb: float = Field(default=512.0, gt=0, le=1e9)
     """Room for samples that wait for a pass, MB (10^6 bytes)."""
     energy_per_tile_j: float = Field(default=2.1, ge=0, le=1e6)

@@ -100,6 +100,9 @@ class Trigger(Section):
 
     min_samples: Annotated[int, Field(ge=1, le=1_000_000), Integral] = 24
     """From this many new labelled samples on."""
+    patience_hours: float = Field(default=24.0, ge=0, le=8760)
+    """How long it waits for a satellite that has not told how its last update ended, hours; then the others go on, and that
+    one catches up when it is heard again."""
 
 
 class Training(Section):
@@ -146,10 +149,12 @@ class Canary(Section):
 class Update(Section):
     """How a change of the model is sent up."""
 
-    codec: PluginName = "quantised"
-    """Name of the codec of one tensor's change."""
+    codec: PluginName = "compact"
+    """How the change is written: `compact`, `zstd` (for satellites without the entropy coder), `exact`, or a plug-in's name."""
     step: float = Field(default=0.3, gt=0, le=100)
-    """Quantisation step of the change, in units of the rms change of each output channel."""
+    """Quantisation step of weights, in units of the rms change of each output channel; of integers at least 1."""
+    bits: Annotated[int, Field(ge=0, le=18), Integral] = 10
+    """Precision of scales, biases and batch-norm: about as many bits of each value."""
     canary: Canary = Canary()
     """The trial on board."""
 
@@ -161,6 +166,9 @@ class Budgets(Section):
     """Most bytes of samples down in one pass."""
     uplink_bytes_per_pass: Annotated[int, Field(ge=0), Integral] | None = None
     """Most bytes of updates up in one pass."""
+    uplink_bytes_per_update: Annotated[int, Field(ge=1024), Integral] | None = None
+    """What one update may take in bytes, as it goes up. The most accurate one that fits is sent; default: as many as
+    `update.step` comes to."""
     samples_per_pass: Annotated[int, Field(ge=0), Integral] | None = None
     """Most samples down in one pass."""
     labels: Annotated[int, Field(ge=0), Integral] | None = None

@@ -50,6 +50,12 @@ def _inner_path(value: str) -> str:
     return value
 
 
+def _tenant(value: str) -> str:
+    if value in ("root", "targets", "snapshot", "timestamp"):
+        raise wrong(f"{value!r} is the name of a role of its own", "call the tenant something else")
+    return value
+
+
 def _scalar(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise wrong("a value is not a finite number", "write a number")
@@ -80,6 +86,7 @@ def _plain(value: Any) -> Any:
 
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=63)]
+Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=32), AfterValidator(_tenant)]
 Text = Annotated[str, StringConstraints(max_length=4096)]
 UtcText = Annotated[str, AfterValidator(_utc_text)]
 InnerPath = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_inner_path)]

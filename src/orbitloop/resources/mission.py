@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orbitloop.clock import parse_utc_s
 from orbitloop.records.ids import digest_json
 from orbitloop.resources.data import Dataset, Model
 from orbitloop.resources.fleet import GroundStation, Satellite
 from orbitloop.resources.jobs import IncrementalLearningJob
-from orbitloop.resources.meta import Integral, Many, Metadata, Name, Resource, Section, Text, UtcText
+from orbitloop.resources.meta import Integral, Many, Metadata, Name, Resource, Section, Text, UtcText, wrong
 from orbitloop.resources.problems import InvalidManifest, Path, Problem, dotted
 
 R = TypeVar("R", bound=Resource)
@@ -30,6 +30,24 @@ class Captures(Section):
 
     scenes_per_hour: float = Field(default=6.0, gt=0, le=3600)
     """Scenes per virtual hour and satellite."""
+
+
+class Trust(Section):
+    """How strict the satellites are about what is signed."""
+
+    max_contacts_behind: Annotated[int, Field(ge=1, le=1_000_000), Integral] = 300
+    """So many contacts after the ground last heard from a satellite its bundles are too old to be believed: whoever sends old
+    ones again, or withholds new ones, gains no more than that."""
+    disciplined_clock: bool = False
+    """The satellites' clocks are disciplined (GNSS), and may make metadata expire. Without it only signed times count."""
+    grace_days: float = Field(default=0.0, ge=0, le=3660)
+    """How long after its expiry metadata still counts by a disciplined clock, days."""
+
+    @model_validator(mode="after")
+    def _grace_needs_a_clock(self) -> Trust:
+        if self.grace_days and not self.disciplined_clock:
+            raise wrong("graceDays is given, but no clock makes anything expire", "add disciplinedClock: true")
+        return self
 
 
 class MissionSpec(Section):
@@ -53,6 +71,8 @@ class MissionSpec(Section):
     """Also train all layers with all labels of the new domains: what would be reached without limits (`new_ceiling`)."""
     captures: Captures = Captures()
     """How often the camera takes a scene."""
+    trust: Trust = Trust()
+    """How strict the satellites are about what is signed."""
     training_hours: float = Field(default=1.0, ge=0, le=1000)
     """Virtual hours that a training takes on the ground."""
     description: Text = ""

@@ -33,13 +33,12 @@ from orbitloop.records.contact import ContactPlan
 from orbitloop.resources.fleet import ElementsOrbit, OmmOrbit, Satellite, TleOrbit
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.flash import MemoryFlash
+from orbitloop.trust.refresh import Policy
+from orbitloop.trust.sealed import seal_key_id
 
 if TYPE_CHECKING:  # so that listing contacts does not load torch
     from orbitloop.sim.flight import Flight
 
-TENANT = "mission"
-"""A simulated mission is its own tenant."""
-HARDWARE = "simulated"
 _BATTERY_STEP_S = 600.0
 
 
@@ -65,6 +64,8 @@ class SimulatedSatellite:
     held_trust: tuple[int, int, int] = (0, 0, 0)
     """Contacts, root and targets version by its last beacon."""
     held_version: int = 0
+    held_before: str = ""
+    """What it held before that: where it falls back to."""
     heard_reports: set[int] = field(default_factory=set)
 
     def advance(self, to_s: float, *, compute_j: float = 0.0, transmit_s: float = 0.0) -> None:
@@ -126,6 +127,13 @@ def contacts(plan: MissionPlan) -> ContactPlan:
     return contact_plan(elements, stations, rates, plan.start_s, plan.end_s, guard_s)
 
 
+def policy_of(plan: MissionPlan) -> Policy:
+    """Return how strict the mission's satellites are about what is signed."""
+    trust = plan.mission.spec.trust
+    grace_s = trust.grace_days * 86_400.0
+    return Policy(max_contacts=trust.max_contacts_behind, use_clock=trust.disciplined_clock, grace_s=grace_s)
+
+
 def build_satellite(
     plan: MissionPlan,
     name: str,
@@ -134,8 +142,11 @@ def build_satellite(
     registry: Registry,
     saved: Mapping[str, Any] | None,
     blobs: Mapping[str, dict[str, bytes]] | None,
+    seal_key: bytes | None = None,
 ) -> SimulatedSatellite:
     """Wire one satellite, new with its factory model or as a saved run left it.
+
+    `seal_key` is the tenant's encryption key, which it then holds.
 
     Raises:
         PluginError: the mission names a miner, selector or codec that there is not.
@@ -166,8 +177,10 @@ def build_satellite(
             model.metadata.name,
             slots,
             TrustStore(flash, anchor),
-            tenant=TENANT,
-            hardware=HARDWARE,
+            tenant=plan.model.spec.tenant,
+            hardware=spec.spec.hardware,
+            seal_keys={seal_key_id(seal_key): seal_key} if seal_key else None,
+            policy=policy_of(plan),
             codecs={**BUILT_IN, codec: type(registry.create("codec", codec))},
         ),
         storage=Storage.from_json(saved["agent"]["storage"], samples)
@@ -203,7 +216,7 @@ def build_satellite(
         agent.restore(saved["agent"])
         satellite.battery_wh, satellite.battery_at_s = float(saved["battery_wh"]), float(saved["battery_at_s"])
         satellite.captured, satellite.held_digest = int(saved["captured"]), str(saved["held_digest"])
-        satellite.held_version = int(saved["held_version"])
+        satellite.held_version, satellite.held_before = int(saved["held_version"]), str(saved["held_before"])
         contacts, root, targets = (int(n) for n in saved["held_trust"])
         satellite.held_trust = contacts, root, targets
         satellite.heard_reports = {int(v) for v in saved["heard_reports"]}
@@ -222,6 +235,7 @@ def saved_state(satellite: SimulatedSatellite) -> tuple[dict[str, Any], dict[str
         "held_digest": satellite.held_digest,
         "held_trust": list(satellite.held_trust),
         "held_version": satellite.held_version,
+        "held_before": satellite.held_before,
         "heard_reports": sorted(satellite.heard_reports),
     }
     blobs = {

@@ -41,7 +41,7 @@ from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.channel import WindowResult, run_window
 from orbitloop.sim.checkpoint import Checkpoints, write_whole
 from orbitloop.sim.course import Course
-from orbitloop.sim.fleet import TENANT, SimulatedSatellite, build_satellite, contacts
+from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts
 from orbitloop.sim.flight import launch
 from orbitloop.sim.labellers import labellers
 from orbitloop.sim.measure import Measurement, Meter
@@ -100,7 +100,7 @@ class MissionRun:
         self.meter = Meter(self.flight.graph, len(world.classes), plan.mission.spec.threads)
         self.checkpoints = Checkpoints(out_dir / "state")
         self.updates = out_dir / "updates"
-        self.authority = Authority.from_seed(f"{plan.name}|{plan.seed}".encode(), (TENANT,), plan.start_s)
+        self.authority = Authority.from_seed(f"{plan.name}|{plan.seed}".encode(), (plan.model.spec.tenant,), plan.start_s)
         self.windows: ContactPlan = contacts(plan)
         self.base_digest = digest_tensors(base.weights)
         self.identity = digest_json([plan.digest(), plan.seed, self.base_digest])
