@@ -9,6 +9,7 @@ and `check_payload` run, and only then is the payload unsealed and parsed.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -23,7 +24,7 @@ VERSION = 2
 SCHEMA = "orbitloop.update/1"
 MAX_TRUST_BYTES = 1 << 18
 MAX_MANIFEST_BYTES = 1 << 20
-MAX_PATH_CHARACTERS = 300
+_PATH = re.compile(r"[!-~]{1,300}")
 MAX_UPDATE_VERSION = (1 << 31) - 1
 
 
@@ -55,7 +56,7 @@ def open_bundle(data: bytes) -> Bundle:
     parts, path = record.blobs, record.fields.get("path")
     if record.version != VERSION or set(parts) != {"trust", "manifest", "payload"} or set(record.fields) != {"path"}:
         raise UpdateError("record holds something else than metadata, one manifest and one payload", where="bundle")
-    if not isinstance(path, str) or len(path) > MAX_PATH_CHARACTERS:
+    if not isinstance(path, str) or not _PATH.fullmatch(path):
         raise UpdateError("the manifest's path is malformed", where="bundle")
     for name, limit in (("trust", MAX_TRUST_BYTES), ("manifest", MAX_MANIFEST_BYTES)):
         if len(parts[name]) > limit:

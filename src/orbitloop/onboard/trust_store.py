@@ -19,7 +19,8 @@ from orbitloop.trust.refresh import Believed
 KIND = "believed"
 VERSION = 1
 FILES = ("trust-0", "trust-1")
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 21
+"""More than the metadata of all roles that a satellite believes at once may take."""
 
 
 class TrustStore:

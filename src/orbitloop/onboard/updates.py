@@ -2,9 +2,9 @@
 
 The checks, in this order, each before the next looks at anything: the bundle's frame, the metadata from root to this tenant,
 the manifest as the tenant's target, its schema, this satellite, hardware, tenant and model, the gate's evidence, a version that
-rises, the base that runs here, the payload's length and digest, its seal, its own form, finite weights, the result's digest. Up
-to here flash is only read. What passes is believed from then on, and its weights go to the spare slot; a cut between these two
-is mended by the same bundle coming again.
+rises, the base that runs here, the payload's length and digest, its seal, its own form, finite weights that moved no further
+than an update may, the result's digest. Up to here flash is only read. What passes is believed from then on, and its weights go
+to the spare slot; a cut between these two is mended by the same bundle coming again.
 
 It leaves to the agent when to try what is staged and how the canary is run, to `slots` that power may fail, to `trust` whom to
 believe. A refusal is an answer (an `ApplyReport`), never an exception; a StateError means that the satellite itself is in
@@ -22,17 +22,19 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitloop.delta.apply import apply_delta
+from orbitloop.delta.bounds import check_change
 from orbitloop.delta.bundle import Bundle, check_payload, open_bundle, read_manifest, seal_binding, target_path
 from orbitloop.delta.codecs import BUILT_IN
 from orbitloop.errors import ModelError, OrbitloopError, StateError, TrustError, UpdateError
-from orbitloop.onboard.slot_table import SlotState
+from orbitloop.onboard.slot_table import MAX_REASON_CHARACTERS, SlotState
 from orbitloop.onboard.slots import SlotContent, SlotStore
 from orbitloop.onboard.trust_store import TrustStore
 from orbitloop.onboard.weights import load_weights, save_weights
 from orbitloop.plugins.kinds import DeltaCodec
 from orbitloop.records.ids import digest_tensors
 from orbitloop.records.update import ApplyOutcome, ApplyReport, UpdateManifest
-from orbitloop.trust.carried import unpack_metadata
+from orbitloop.trust.carried import role_of, unpack_metadata
+from orbitloop.trust.form import TOP_LEVEL
 from orbitloop.trust.refresh import Believed, Files, Policy, refresh, verify_target
 from orbitloop.trust.sealed import unseal
 
@@ -104,8 +106,9 @@ class Updater:
             self._fits(manifest, active, parts.path)
             check_payload(manifest, parts.payload)
             weights = self._apply(manifest, active, self._opened(manifest, parts.payload))
-            self._trust.save(believed)
-            content = self._slots.stage(version, save_weights(weights), manifest.result, manifest=parts.manifest)
+            stored = save_weights(weights)
+            self._trust.save(believed)  # nothing after this may refuse: all that could has been asked before
+            content = self._slots.stage(version, stored, manifest.result, manifest=parts.manifest)
         except (UpdateError, ModelError) as error:
             return ApplyReport(version, ApplyOutcome.REFUSED, _reason(error), active.digest, now_s, {})
         return Staged(manifest, content, weights)
@@ -235,16 +238,24 @@ class Updater:
         return ApplyReport(version, outcome, reason, active.digest, now_s, {})
 
     def _verify(self, parts: Bundle, now_s: float) -> Believed:
-        return verify_target(
+        files = Files(unpack_metadata(parts.trust))
+        verified = verify_target(
             self._trust.load(),
-            Files(unpack_metadata(parts.trust)),
+            files,
             parts.path,
             parts.manifest,
             tenant=self._tenant,
             satellite=self._satellite,
             policy=self._policy,
             now_s=now_s,
-        ).believed
+        )
+        self._nothing_else(files)
+        return verified.believed
+
+    def _nothing_else(self, files: Files) -> None:
+        strange = sorted(name for name in files.files if role_of(name) not in (*TOP_LEVEL, self._tenant))
+        if strange:
+            raise TrustError(f"carries {strange[0][:80]}, which is not for {self._tenant}'s satellites", where="metadata")
 
     def _fits(self, manifest: UpdateManifest, active: SlotContent, path: str) -> None:
         if manifest.tenant != self._tenant or path != target_path(manifest):
@@ -261,6 +272,8 @@ class Updater:
         highest = self._slots.table().highest_version
         if manifest.version <= highest:
             raise UpdateError(f"version {manifest.version} is not above {highest}", remedy="release it under a new number")
+        if manifest.version - highest > self._policy.max_step:  # else one update under the last number would be the last ever
+            raise UpdateError(f"version {manifest.version} is more than {self._policy.max_step} above {highest}")
         if manifest.base != active.digest:
             raise UpdateError(f"base {manifest.base} is not the running model {active.digest}")
 
@@ -270,14 +283,15 @@ class Updater:
         return unseal(payload, self._seal_keys, manifest.sealed, bound_to=seal_binding(manifest))
 
     def _apply(self, manifest: UpdateManifest, active: SlotContent, payload: bytes) -> dict[str, npt.NDArray[np.float32]]:
-        weights = apply_delta(load_weights(active.weights), payload, codecs=self._codecs)
-        broken = sorted(name for name, array in weights.items() if not np.isfinite(array).all())
-        if broken:
-            raise UpdateError("weights are not finite", where=broken[0])
+        held = load_weights(active.weights)
+        weights = apply_delta(held, payload, codecs=self._codecs)
+        check_change(held, weights)
         if digest_tensors(weights) != manifest.result:
             raise UpdateError("result differs from the one that was signed for", where="payload")
         return weights
 
 
 def _reason(error: OrbitloopError) -> str:
-    return f"{error.where}: {error.what}" if error.where else error.what
+    """Return what goes down in the beacon: one bounded line of UTF-8, whatever stood in the bytes that are refused."""
+    text = f"{error.where}: {error.what}" if error.where else error.what
+    return "".join(c if c.isprintable() else "?" for c in text[: 2 * MAX_REASON_CHARACTERS])[:MAX_REASON_CHARACTERS]

@@ -7,6 +7,7 @@ is allocated.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import zstandard
@@ -20,6 +21,7 @@ LEVEL = 19
 MAX_CARRIED_BYTES = 1 << 19
 MAX_FILES = 128
 MAX_WINDOW_BYTES = 1 << 20
+_NAME = re.compile(r"(?:[1-9][0-9]{0,9}\.)?([a-z0-9-]{1,32})\.json")
 _WORDS = (
     b'"delegations":{"keys":{"":{"keytype":"ed25519","keyval":{"public":""},"scheme":"ed25519"},"roles":[{"keyids":["'
     b'"name":"","paths":["/*/*"],"terminating":true,"threshold":2}]}"consistent_snapshot":true,"roles":{"root":{"keyids":["'
@@ -63,6 +65,12 @@ def unpack_metadata(section: bytes) -> dict[str, bytes]:
     if record.version != VERSION or record.fields or len(record.blobs) > MAX_FILES:
         raise TrustError("holds something else than metadata", where=where)
     return record.blobs
+
+
+def role_of(name: str) -> str:
+    """Return the role that a file holds by its name (`timestamp.json`, `7.targets.json`); empty if the name is not TUF's."""
+    found = _NAME.fullmatch(name)
+    return found[1] if found else ""
 
 
 def _dictionary() -> zstandard.ZstdCompressionDict:

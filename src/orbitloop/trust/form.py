@@ -28,6 +28,7 @@ TOP_LEVEL = ("root", "timestamp", "snapshot", "targets")
 MAX_METADATA_BYTES = 1 << 18
 MAX_SIGNATURES = 64
 MAX_AT_S = 1 << 40
+MAX_CONTACTS = 1 << 40
 MALFORMED = (RepositoryError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What python-tuf raises on bytes that it does not like."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
@@ -79,7 +80,7 @@ def heard_contacts(signed: Signed, satellite: str) -> int | None:
     if not isinstance(table, dict):
         raise TrustError("contact counters are malformed", where="timestamp")
     value = table.get(satellite)
-    if value is not None and (type(value) is not int or value < 0):
+    if value is not None and (type(value) is not int or not 0 <= value < MAX_CONTACTS):
         raise TrustError("a contact counter is malformed", where="timestamp")
     return value
 
