@@ -1,8 +1,8 @@
 """A tenant's encryption key as a file, and the nonce of each update that is sealed with it.
 
-The nonce is a pseudo-random function of all that is sealed and of what it is bound to (synthetic, after RFC 8452, section 4), not
-drawn: it comes again only with the very same update, so that a repeated run, a restored backup or two machines with one key give
-nothing away, and equal missions give equal bytes. Sealing itself is `trust.sealed`.
+The nonce is a pseudo-random function of all that is sealed and of what it is bound to (synthetic, after RFC 8452, section 4),
+not drawn: it comes again only with the very same update, so that a repeated run, a restored backup or two machines with one key
+give nothing away, and equal missions give equal bytes. Sealing itself is `trust.sealed`.
 """
 
 from __future__ import annotations
