@@ -26,8 +26,9 @@ from orbitloop.delta.bounds import check_change
 from orbitloop.delta.bundle import Bundle, check_payload, open_bundle, read_manifest, seal_binding, target_path
 from orbitloop.delta.codecs import BUILT_IN
 from orbitloop.errors import ModelError, OrbitloopError, StateError, TrustError, UpdateError
+from orbitloop.onboard.slot_record import SlotContent
 from orbitloop.onboard.slot_table import MAX_REASON_CHARACTERS, SlotState
-from orbitloop.onboard.slots import SlotContent, SlotStore
+from orbitloop.onboard.slots import SlotStore
 from orbitloop.onboard.trust_store import TrustStore
 from orbitloop.onboard.weights import load_weights, save_weights
 from orbitloop.plugins.kinds import DeltaCodec
@@ -97,8 +98,11 @@ class Updater:
         active = self._slots.active()
         version = UNKNOWN_VERSION
         try:
-            if self._slots.table().spare_row.state is SlotState.TRIAL:
+            table = self._slots.table()
+            if table.spare_row.state is SlotState.TRIAL:
                 raise UpdateError("another update is on trial", remedy="send it again after the trial's report")
+            if table.active_row.state is SlotState.PROBATION:
+                raise UpdateError("an update is on probation", remedy="send it again once that one is confirmed")
             parts = open_bundle(bundle)
             believed = self._verify(parts, now_s)
             manifest = read_manifest(parts.manifest)
@@ -208,14 +212,14 @@ class Updater:
         return ApplyReport(found.interrupted_version, ApplyOutcome.ROLLED_BACK, reason, found.active.digest, now_s, {})
 
     def fall_back(self, reason: str, now_s: float) -> ApplyReport | None:
-        """Give up the active model for the confirmed one beside it, and report it; None where there is no other.
+        """Give up the active model for the confirmed one beside it, or for golden; None where that is no other model.
 
         Raises:
             StateError: the other one is damaged, or the flash refuses.
         """
         table = self._slots.table()
-        given_up = table.slots[table.active]
-        if table.spare_row.state is not SlotState.CONFIRMED or table.spare_row.digest == given_up.digest:
+        given_up, fallback = table.active_row, table.fallback
+        if fallback is None or table.rows[fallback].digest == given_up.digest:
             return None
         active = self._slots.roll_back(reason)
         return ApplyReport(given_up.version, ApplyOutcome.ROLLED_BACK, reason, active.digest, now_s, {})
