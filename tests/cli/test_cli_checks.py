@@ -193,9 +193,9 @@ def test_plugins_lists_kinds_summaries_and_parameters() -> None:
     value = one_object(invoke("plugins", "--json"))
     found = {(row["kind"], row["name"]): row for row in value["plugins"]}
     assert ("selector", "value-diversity") in found
-    assert found["codec", "quantised"]["parameters"] == {"step": 0.3}
+    assert found["codec", "compact"]["parameters"] == {"step": 0.3, "bits": 10}
     assert all(row["summary"] for row in value["plugins"])
-    assert "quantised(step=0.3)" in invoke("plugins", "codec").stdout
+    assert "compact(step=0.3, bits=10)" in invoke("plugins", "codec").stdout
     assert "miner:" not in invoke("plugins", "codec").stdout
     assert "none" in invoke("plugins", "labeller").stdout
 
@@ -325,15 +325,14 @@ def bundle(tmp_path: Path) -> Path:
     return file
 
 
-def test_update_inspect_tells_tensors_bytes_and_seconds(bundle: Path) -> None:
+def test_update_inspect_tells_bytes_and_seconds(bundle: Path) -> None:
     value = one_object(invoke("update", "inspect", bundle, "--rate", "8000", "--json"))
-    assert [t["name"] for t in value["tensors"]] == ["a.weight", "b.bias"]
+    assert value["tensors"] == []
     assert value["bundle_bytes"] == bundle.stat().st_size
     assert value["seconds"] == pytest.approx(bundle.stat().st_size / 1000)
     assert (value["version"], value["canary_cases"], len(value["signed_by"])) == (3, 1, 2)
     result = invoke("update", "inspect", bundle)
     assert result.exit_code == 0
-    assert "4 x 8" in result.stdout
     assert "not verified here" in result.stdout
 
 

@@ -116,6 +116,13 @@ def heard(ship: Ship, kind: str) -> list[bytes]:
     return [event.payload for event in received(ship) if event.kind == kind]
 
 
+def passes(agent: Agent, count: int = 1) -> list[ApplyOutcome]:
+    """Let contacts begin; return what the last one's beacon says of each update."""
+    for number in range(count):
+        agent.prepare_pass(WINDOW, PassBudget(samples=0), FULL_WH, NOW_S + 6000 * (number + 1), rng())
+    return [report.outcome for report in agent.beacon(FULL_WH, NOW_S).reports]
+
+
 def changed_weights(scale: float = 0.05) -> dict[str, np.ndarray]:
     draw = np.random.default_rng(1)
     return {
@@ -126,7 +133,7 @@ def changed_weights(scale: float = 0.05) -> dict[str, np.ndarray]:
 def bundle(
     target: dict[str, np.ndarray], version: int = 1, canary: tuple[CanaryCase, ...] = (), by: Authority = AUTHORITY
 ) -> bytes:
-    coded = code_update(WEIGHTS, target, Exact(), Exact())
+    coded = code_update(WEIGHTS, target, Exact())
     verdict = GateVerdict(True, ("test",), {})
     about = {"model": "tiny", "satellites": ["sat-1"], "verdict": verdict, "canary": canary, "tenant": "test"}
     return sign_bundle(coded, version=version, authority=by, hardware="simulated", now_s=NOW_S, **about)[1]
@@ -310,8 +317,7 @@ def test_an_update_is_tried_confirmed_and_changes_what_is_seen(ship):
     target = changed_weights()
     report = ship.agent.receive(UPDATE, bundle(target), NOW_S)
     assert report is not None
-    assert report.outcome is ApplyOutcome.CONFIRMED, report.reason
-    assert "the model loads and runs" in report.reason
+    assert report.outcome is ApplyOutcome.ACCEPTED, report.reason
     assert ship.agent.slots.active().digest == report.active_digest != digest_tensors(WEIGHTS)
     after = ship.agent.observe(scene(2), FULL_WH).result
     again = ship.agent.observe(scene(1), FULL_WH).result
@@ -320,6 +326,9 @@ def test_an_update_is_tried_confirmed_and_changes_what_is_seen(ship):
     assert again is not None
     assert before.detections.scores.tolist() != again.detections.scores.tolist()
     assert ship.agent.beacon(50.0, NOW_S).model_version == 1
+    assert ship.agent.slots.running().state is SlotState.PROBATION
+    passes(ship.agent, 3)
+    assert ship.agent.slots.running().state is SlotState.CONFIRMED
 
 
 def test_the_model_that_boots_after_a_swap_is_the_one_that_was_confirmed(ship):
@@ -364,7 +373,7 @@ def test_a_bundle_that_is_not_ours_changes_not_one_byte(ship, ruin):
     report = ship.agent.receive(UPDATE, data, NOW_S)
     assert report.outcome is ApplyOutcome.REFUSED
     assert dict(ship.flash.files) == flash
-    assert ship.agent.receive(UPDATE, good, NOW_S).outcome is ApplyOutcome.CONFIRMED, "the good one still goes in"
+    assert ship.agent.receive(UPDATE, good, NOW_S).outcome is ApplyOutcome.ACCEPTED, "the good one still goes in"
 
 
 def test_damaged_and_missing_canary_tiles_prove_nothing(ship):
@@ -375,7 +384,7 @@ def test_damaged_and_missing_canary_tiles_prove_nothing(ship):
     ship.samples[second] = b"not a sample"
     unknown = CanaryCase("feedfeedfeedfeed", ((1.0, 1.0, 9.0, 9.0, 0.0),))
     report = ship.agent.receive(UPDATE, bundle(dict(changed_weights(0.0)), canary=(*cases, unknown)), NOW_S)
-    assert report.outcome in (ApplyOutcome.CONFIRMED, ApplyOutcome.ROLLED_BACK)
+    assert report.outcome in (ApplyOutcome.ACCEPTED, ApplyOutcome.ROLLED_BACK)
     assert report.canary["cases"] == 2
     assert report.canary["f1_before"] > 0.5
 
@@ -400,7 +409,7 @@ def test_a_reboot_in_the_trial_goes_back_and_is_reported(ship, monkeypatch):
         raise PowerCut
 
     ship.agent.observe(scene(), FULL_WH)
-    monkeypatch.setattr(ship.agent, "engine_factory", cut)
+    monkeypatch.setattr(ship.agent.model, "engine_factory", cut)
     with pytest.raises(PowerCut):
         ship.agent.receive(UPDATE, bundle(changed_weights(), canary=canary_of(ship)), NOW_S)
     again = ship.wired()
@@ -417,7 +426,7 @@ def test_what_was_staged_when_power_failed_is_tried_at_boot(ship):
     again = ship.wired()
     again.boot(NOW_S + 60)
     [report] = again.reports
-    assert (report.version, report.outcome) == (1, ApplyOutcome.CONFIRMED)
+    assert (report.version, report.outcome) == (1, ApplyOutcome.ACCEPTED)
     assert report.canary["cases"] == 4
 
 
@@ -434,7 +443,7 @@ def test_what_was_staged_and_cannot_be_read_any_more_is_given_up_at_boot(ship, m
     assert again.observe(scene(), FULL_WH).result is not None
 
 
-@pytest.mark.parametrize(("scale", "outcome"), [(1e-4, ApplyOutcome.CONFIRMED), (0.05, ApplyOutcome.ROLLED_BACK)])
+@pytest.mark.parametrize(("scale", "outcome"), [(1e-4, ApplyOutcome.ACCEPTED), (0.05, ApplyOutcome.ROLLED_BACK)])
 def test_a_report_that_power_took_is_told_after_the_boot_and_only_once(ship, scale, outcome):
     ship.agent.observe(scene(), FULL_WH)
     ship.agent.receive(UPDATE, bundle(changed_weights(scale), canary=canary_of(ship)), NOW_S)
@@ -448,15 +457,16 @@ def test_a_report_that_power_took_is_told_after_the_boot_and_only_once(ship, sca
 
 def test_a_confirmed_model_that_does_not_load_any_more_gives_way_to_the_one_before(ship):
     ship.agent.receive(UPDATE, bundle(changed_weights()), NOW_S)
+    assert passes(ship.agent, 3) == [ApplyOutcome.CONFIRMED]
     again = ship.wired()
-    load, base = again.engine_factory, digest_tensors(WEIGHTS)
+    load, base = again.model.engine_factory, digest_tensors(WEIGHTS)
 
     def picky(graph: bytes, weights: Any) -> Any:
         if digest_tensors(weights) != base:
             raise ModelError("an operator is not known")
         return load(graph, weights)
 
-    again.engine_factory = picky
+    again.model.engine_factory = picky
     again.restore(ship.agent.to_json())
     again.boot(NOW_S + 60)
     assert again.observe(scene(), FULL_WH).result is not None
@@ -470,7 +480,7 @@ def test_a_model_without_another_beside_it_that_does_not_load_says_so(ship):
         raise ModelError("no memory")
 
     again = ship.wired()
-    again.engine_factory = refuses
+    again.model.engine_factory = refuses
     with pytest.raises(ModelError, match="no memory"):
         again.boot(NOW_S)
     assert again.slots.table().spare_row.state is SlotState.CONFIRMED, "nothing was given up for nothing"
@@ -478,7 +488,7 @@ def test_a_model_without_another_beside_it_that_does_not_load_says_so(ship):
 
 def test_a_running_model_that_fails_on_the_canary_ends_the_trial_and_the_next_update_is_taken(ship):
     ship.agent.observe(scene(), FULL_WH)
-    cases, sound = canary_of(ship), ship.agent.engine
+    cases, sound, load = canary_of(ship), ship.agent.engine, ship.agent.model.engine_factory
     swaps_before = sound.report().swaps
 
     class Failing:
@@ -487,22 +497,24 @@ def test_a_running_model_that_fails_on_the_canary_ends_the_trial_and_the_next_up
         def infer(self, tiles: Any) -> Any:
             raise ModelError("out of memory")
 
-    ship.agent._engine = Failing()
+    base = digest_tensors(WEIGHTS)
+    ship.agent.model.engine_factory = lambda g, w: Failing() if digest_tensors(w) == base else load(g, w)
     report = ship.agent.receive(UPDATE, bundle(changed_weights(), canary=cases), NOW_S)
-    assert (report.outcome, report.reason) == (ApplyOutcome.ROLLED_BACK, "canary: out of memory")
-    ship.agent._engine = sound
+    assert report.outcome is ApplyOutcome.ROLLED_BACK
+    assert report.reason == "canary: the running model: out of memory as it looks at a black tile"
+    ship.agent.model.engine_factory = load
     report = ship.agent.receive(UPDATE, bundle(changed_weights(1e-4), version=2, canary=cases), NOW_S)
-    assert report.outcome is ApplyOutcome.CONFIRMED
+    assert report.outcome is ApplyOutcome.ACCEPTED
     assert (sound.report().swaps, sound.digest) == (swaps_before + 1, digest_tensors(changed_weights(1e-4)))
 
 
-def test_what_the_slots_do_not_confirm_does_not_run(ship, monkeypatch):
+def test_what_the_slots_do_not_accept_does_not_run(ship, monkeypatch):
     before = ship.agent.engine
 
     def refuses() -> None:
         raise StateError("flash is worn out", where="slot b")
 
-    monkeypatch.setattr(ship.agent.slots, "confirm", refuses)
+    monkeypatch.setattr(ship.agent.slots, "accept", refuses)
     report = ship.agent.receive(UPDATE, bundle(changed_weights()), NOW_S)
     assert (report.outcome, report.active_digest) == (ApplyOutcome.ROLLED_BACK, digest_tensors(WEIGHTS))
     assert ship.agent.engine is before

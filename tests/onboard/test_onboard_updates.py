@@ -17,10 +17,12 @@ from cutting_disk import CuttingDisk, PowerCut
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orbitloop.delta.apply import apply_delta
+from orbitloop.delta.blocks import Block
 from orbitloop.delta.bundle import manifest_bytes, open_bundle, pack_bundle, target_path
 from orbitloop.delta.codecs import Exact
-from orbitloop.delta.format import Block, write_payload
-from orbitloop.delta.make import make_delta, reconstruct
+from orbitloop.delta.compact import MAGIC, pack_compact
+from orbitloop.delta.make import make_delta
 from orbitloop.delta.sections import pack_section
 from orbitloop.errors import StateError, TrustError
 from orbitloop.ground.authority import Authority
@@ -54,7 +56,7 @@ def weights(seed: int) -> dict[str, np.ndarray]:
 BASE = load_weights(save_weights(weights(0)))
 TARGET = {name: array + 0.1 * weights(1)[name] for name, array in BASE.items()}
 PAYLOAD = make_delta(BASE, TARGET)
-RESULT = reconstruct(BASE, TARGET)
+RESULT = apply_delta(BASE, PAYLOAD)
 
 
 def manifest(
@@ -142,7 +144,7 @@ def test_a_second_update_builds_on_the_first():
     updater.receive(bundle(), NOW_S)
     updater.complete(True, {}, "ok", NOW_S)
     target = RESULT | {"b": RESULT["b"] + 1}
-    payload = make_delta(RESULT, target, codec_for=lambda name, old, new: Exact())
+    payload = make_delta(RESULT, target, Exact())
     second = manifest(3, payload, target, base=digest_tensors(RESULT))
     assert isinstance(updater.receive(bundle(second, payload), NOW_S), Staged)
     updater.complete(True, {}, "ok", NOW_S)
@@ -241,27 +243,33 @@ PARTS = open_bundle(GOOD)
 FARM_KEYS = list(AUTHORITY.tenants["farm"])
 
 
-def block(data: bytes, codec: str = "quantised", name: str = "w", shape: tuple[int, ...] = (8, 16)) -> bytes:
-    return write_payload([Block(name, codec, shape, data)])
+def block(data: bytes, codec: str = "zstd", name: str = "w", shape: tuple[int, ...] = (8, 16)) -> bytes:
+    return pack_compact(BASE, {}, {}, [Block(name, codec, shape, data)])
 
 
 def zbomb(size: int) -> bytes:
     return b"\1" + zstandard.ZstdCompressor(level=1).compress(bytes(size))
 
 
-def quantised(symbols: bytes, step: float = 1.0, planes: int = 1) -> bytes:
-    head = pack_section(np.full(8, step, "<f2").tobytes())
-    return struct.pack("<BI", planes, len(head)) + head + symbols
+def stepped(symbols: bytes, code: int = 8 * 127, planes: int = 1) -> bytes:
+    head = pack_section(np.full(8, code, "<u2").tobytes())
+    return struct.pack("<BBI", 1, planes, len(head)) + head + symbols
 
 
 def exact(name: str, value: float) -> tuple[bytes, dict[str, np.ndarray]]:
     target = dict(BASE) | {name: np.full_like(BASE[name], value)}
-    return make_delta(BASE, target, codec_for=lambda n, b, t: Exact()), target
+    return make_delta(BASE, target, Exact()), target
+
+
+def steps_bomb() -> bytes:
+    section = zbomb(1 << 26)
+    return struct.pack("<BBI", 1, 1, len(section)) + section + b"\0"
 
 
 def table_bomb() -> bytes:
     section = zbomb(1 << 26)
-    return b"OLD1" + struct.pack("<BII", 1, 1 << 20, len(section)) + section
+    data = struct.pack("<II", 1 << 20, len(section)) + section
+    return MAGIC + bytes([2 * len(data) & 127 | 128, 2 * len(data) >> 7 & 127 | 128, 2 * len(data) >> 14]) + data
 
 
 THREE = {"trust": b"", "manifest": b"", "payload": PAYLOAD}
@@ -350,20 +358,20 @@ BAD: dict[str, tuple[str, Callable[[], bytes]]] = {
     "payload is junk": ("magic", lambda: signed_payload(b"junk" * 10)),
     "payload is a pickle": ("magic", lambda: signed_payload(pickle.dumps([1] * 100))),
     "payload is safetensors": ("magic", lambda: signed_payload(save_weights(TARGET))),
-    "payload truncated": ("blocks end", lambda: signed_payload(PAYLOAD[:-5])),
-    "payload goes on": ("blocks end", lambda: signed_payload(PAYLOAD + bytes(5))),
+    "payload truncated": ("stream", lambda: signed_payload(PAYLOAD[:-5])),
+    "payload goes on": ("stream", lambda: signed_payload(PAYLOAD + bytes(5))),
     "table bomb": ("unpack to 67108864 bytes", lambda: signed_payload(table_bomb())),
-    "symbol bomb": ("unpack to 67108864 bytes", lambda: signed_payload(block(quantised(zbomb(1 << 26))))),
-    "half bomb": ("unpack to 67108864 bytes", lambda: signed_payload(block(zbomb(1 << 26), "half"))),
+    "symbol bomb": ("unpack to 67108864 bytes", lambda: signed_payload(block(stepped(zbomb(1 << 26))))),
+    "bomb of steps": ("unpack to 67108864 bytes", lambda: signed_payload(block(steps_bomb()))),
     "exact bomb": ("unpack to 67108864 bytes", lambda: signed_payload(block(zbomb(1 << 26), "exact"))),
     "unknown tensor": ("not in the base", lambda: signed_payload(block(b"\0", name="extra"))),
     "another shape": ("base is (8, 16)", lambda: signed_payload(block(b"\0", shape=(16, 8)))),
     "absurd shape": ("base is", lambda: signed_payload(block(b"\0", shape=(1 << 15, 1 << 16)))),
     "unknown codec": ("not known on board", lambda: signed_payload(block(b"\0", "pickle"))),
-    "too few symbols": ("w: symbols", lambda: signed_payload(block(quantised(pack_section(bytes(127)))))),
-    "infinite step": ("w: a quantisation step", lambda: signed_payload(block(quantised(pack_section(bytes(128)), np.inf)))),
-    "absurd planes": ("planes", lambda: signed_payload(block(quantised(pack_section(bytes(128)), planes=200)))),
-    "oversized symbols": ("over the limit", lambda: signed_payload(block(quantised(pack_section(b"\xff" * 512), planes=4)))),
+    "too few symbols": ("w: symbols", lambda: signed_payload(block(stepped(pack_section(bytes(127)))))),
+    "infinite step": ("w: a quantisation step", lambda: signed_payload(block(stepped(pack_section(bytes(128)), 2040)))),
+    "absurd planes": ("planes", lambda: signed_payload(block(stepped(pack_section(bytes(128)), planes=200)))),
+    "oversized symbols": ("out of range", lambda: signed_payload(block(stepped(pack_section(b"\xff" * 384), planes=3)))),
     # result
     "wrong result": ("result differs", lambda: signed_payload(PAYLOAD, TARGET)),
     "nothing changes though a result is promised": ("result differs", lambda: signed_payload(make_delta(BASE, BASE))),

@@ -33,7 +33,7 @@ def inspect_bundle(
     Nothing is applied and no signature is checked: that the figures are true is for the satellite's keys to say. What is
     checked is that the payload is the one that the manifest names. Of a sealed payload the tensors are not shown.
 
-    A coded update names no tensor: without the model that it is for, only its size can be told.
+    An update names no tensor: without the model that it is for, only its size can be told.
 
     \b
     Example:
@@ -45,7 +45,6 @@ def inspect_bundle(
     """
     from orbitloop.delta.apply import inspect_delta
     from orbitloop.delta.bundle import check_payload, open_bundle, read_manifest
-    from orbitloop.delta.compact import is_compact
     from orbitloop.records.wire import MAX_RECORD_BYTES
     from orbitloop.trust.carried import unpack_metadata
     from orbitloop.trust.form import read_metadata
@@ -56,8 +55,7 @@ def inspect_bundle(
     manifest = read_manifest(opened.manifest)
     check_payload(manifest, opened.payload)
     held = _held(base, manifest.base) if base else None
-    hidden = manifest.sealed or (held is None and is_compact(opened.payload))
-    entries = () if hidden else inspect_delta(opened.payload, held)
+    entries = () if manifest.sealed or held is None else inspect_delta(opened.payload, held)
     by_tenant = [content for name, content in metadata.items() if name.endswith(f".{manifest.tenant}.json")]
     signed_by = [key for content in by_tenant for key in read_metadata(content, manifest.tenant).signatures]
     tensors: list[dict[str, Any]] = [
@@ -78,8 +76,7 @@ def inspect_bundle(
         bits = f"{8 * t['bytes'] / t['elements']:.2f}" if t["elements"] else ""
         shape = " x ".join(map(str, t["shape"])) or "scalar"
         add_row(listed, t["name"], t["codec"], shape, human_count(t["elements"]), human_bytes(t["bytes"]), bits)
-    coded = is_compact(opened.payload) and held is None
-    count = "coded tensors (--base lists them)" if coded else f"{len(tensors)} tensors"
+    count = "coded tensors (--base lists them)" if held is None else f"{len(tensors)} tensors"
     show(
         listed,
         f"update {manifest.version} of {manifest.model} for {', '.join(manifest.satellites) or 'every satellite'}",

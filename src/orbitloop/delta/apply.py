@@ -5,31 +5,59 @@ It leaves to `onboard` whether the base is the right one and the result the prom
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from orbitloop.delta.codecs import BUILT_IN, Tensor
-from orbitloop.delta.compact import TensorCost, inspect_compact, is_compact, split_compact
-from orbitloop.delta.format import TensorEntry, read_table
-from orbitloop.delta.stream import read_stream
+from orbitloop.delta.blocks import read_table
+from orbitloop.delta.codecs import BUILT_IN
+from orbitloop.delta.compact import split_compact
+from orbitloop.delta.residuals import Tensor
+from orbitloop.delta.stream import measure_stream, read_residuals, read_stream
 from orbitloop.errors import UpdateError
 from orbitloop.plugins.kinds import DeltaCodec
 
+KINDS = ("integer", "stepped", "relative")
+"""Names of a residual's kinds, where a block has that of its codec."""
 
-def inspect_delta(payload: bytes, base: Mapping[str, Tensor] | None = None) -> list[TensorEntry] | list[TensorCost]:
-    """Return what a payload would change: name, codec, shape, elements and bytes of each tensor.
+
+@dataclass(frozen=True, slots=True)
+class TensorCost:
+    """What one tensor takes of a payload: its codec, shape, elements and bytes (a share of the stream, so no whole number)."""
+
+    name: str
+    codec: str
+    shape: tuple[int, ...]
+    bytes: float
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def length(self) -> int:
+        """Return the bytes, rounded."""
+        return round(self.bytes)
+
+
+def inspect_delta(payload: bytes, base: Mapping[str, Tensor]) -> list[TensorCost]:
+    """Return what a payload would change: name, codec, shape, elements and bytes of each tensor, in order of name.
 
     Args:
-        payload: of either version.
-        base: the tensors that it changes. Version 2 names none, and cannot be listed without them.
+        payload: of an update.
+        base: the tensors that it changes; a coded stream names none, and cannot be listed without them.
 
     Raises:
-        UpdateError: the payload is malformed, does not fit the base, or needs one.
+        UpdateError: the payload is malformed, or does not fit the base.
     """
-    if not is_compact(payload):
-        return read_table(payload)
-    if base is None:
-        raise UpdateError("payload names no tensor: the base does", remedy="give the model that the update is for")
-    return inspect_compact(payload, base)
+    section, stream = split_compact(payload)
+    costs = [TensorCost(e.name, e.codec, e.shape, e.length) for e in (read_table(section) if section else ())]
+    if stream is not None:
+        residuals = dict(read_residuals(base, stream))
+        for name, bits in measure_stream(base, residuals).items():
+            if name in residuals:
+                costs.append(TensorCost(name, KINDS[residuals[name].kind], base[name].shape, bits / 8))
+    return sorted(costs, key=lambda cost: cost.name)
 
 
 def apply_delta(
@@ -42,20 +70,17 @@ def apply_delta(
     Raises:
         UpdateError: the payload is malformed or does not fit the base. Never anything else.
     """
-    if is_compact(payload):
-        section, stream = split_compact(payload)
-        listed = _apply_table(base, section, codecs) if section else dict(base)
-        streamed = read_stream(base, stream)
-        twice = sorted(name for name in streamed if listed[name] is not base[name])
-        if twice:
-            raise UpdateError("tensor stands in both parts of the payload", where=twice[0])
-        return listed | streamed
-    return _apply_table(base, payload, codecs)
+    section, stream = split_compact(payload)
+    result = _apply_blocks(base, section, codecs) if section else dict(base)
+    for name, tensor in (read_stream(base, stream) if stream is not None else {}).items():
+        if result[name] is not base[name]:
+            raise UpdateError("tensor stands in both parts of the payload", where=name)
+        result[name] = tensor
+    return result
 
 
-def _apply_table(base: Mapping[str, Tensor], payload: bytes, codecs: Mapping[str, type[DeltaCodec]]) -> dict[str, Tensor]:
-    """Apply a payload of version 1."""
-    entries = read_table(payload)
+def _apply_blocks(base: Mapping[str, Tensor], data: bytes, codecs: Mapping[str, type[DeltaCodec]]) -> dict[str, Tensor]:
+    entries = read_table(data)
     for entry in entries:
         held = base.get(entry.name)
         if held is None:
@@ -67,7 +92,7 @@ def _apply_table(base: Mapping[str, Tensor], payload: bytes, codecs: Mapping[str
     result = dict(base)
     for entry in entries:
         try:
-            new = codecs[entry.codec]().decode(base[entry.name], payload[entry.offset : entry.offset + entry.length])
+            new = codecs[entry.codec]().decode(base[entry.name], data[entry.offset : entry.offset + entry.length])
         except UpdateError as error:
             raise UpdateError(error.what, where=entry.name, remedy=error.remedy) from error
         except Exception as error:  # a third party's codec may raise anything, and an update must never stop a satellite

@@ -1,29 +1,17 @@
-"""How one tensor's change is written: three codecs, each bit-exact between the ground that writes and the satellite that reads.
+"""The built-in codecs of one tensor in a named block (`blocks`): bit-exact between the ground and the satellite.
 
-`quantised`: uniform quantisation of the residual with one step per output channel (axis 0),
-
-    step_c   = float16, rounded up, of  step * rms(target_c - base_c)
-    symbol   = round((target - base) / step_c)                            an integer, |symbol| <= 2^23
-    result   = base + float32(symbol) * float32(step_c)                   two float32 roundings, never one fused
-
-Every operand of the last line is exact in float32 and IEEE 754 fixes the rounding of a multiplication and of an addition, so
-the result has the same bits wherever numpy runs; numpy makes two passes, which keeps a compiler from fusing them. On the head
-of a YOLOv3-tiny a step of 0.3 costs 3.8 bits a weight and 0.3 points of mAP; one step per tensor instead of per channel loses
-2 points at the same size, and the standard neural-network coder (NNC, ISO/IEC 15938-17) ties with this one. Symbols are written
-zig-zag in byte planes, low bytes first, then zstd.
-
-`half`: the new value in binary16; widening is exact. For vectors (batch-norm, biases), where a residual buys nothing.
+`zstd`: a `Residual`, the very integers that the coded stream would carry, zig-zag in byte planes, low bytes first, then zstd.
+Its result is that of the stream bit for bit, some 5 to 15 % longer; it needs no entropy coder on board, and is the shorter one
+where a change repeats itself.
 
 `exact`: every bit, of any dtype. Of four-byte values the XOR with the base, bytes of equal weight together, zstd: NaN payloads
-included, large, only where it must be. Of one-byte values (the int8 form's weights) the difference to the base modulo 256,
-zig-zag, zstd.
+included, large, only where it must be. Of one-byte values the difference to the base modulo 256, zig-zag, zstd.
 
-The codecs leave to `format` which tensor is meant, and to `trust` whether to believe it.
+The codecs leave to `blocks` which tensor is meant, and to `trust` whether to believe it.
 """
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -31,141 +19,105 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orbitloop.delta.choice import USUAL_BITS, USUAL_STEP, usual
+from orbitloop.delta.residuals import (
+    INTEGER,
+    RELATIVE,
+    STEPPED,
+    Residual,
+    Tensor,
+    check_residual,
+    matrix_shape,
+    rebuild,
+)
 from orbitloop.delta.sections import pack_section, unpack_section
 from orbitloop.errors import UpdateError
 from orbitloop.plugins.kinds import DeltaCodec
 
-F32 = npt.NDArray[np.float32]
-Tensor = npt.NDArray[Any]
-
-HALF_MAX = 65504.0
-HALF_TINY = 6.2e-5
-"""Below this binary16 has fewer than 11 bits; scales of that size are written exactly."""
-MAX_SYMBOL = 1 << 23
-MAX_PLANES = 4
-_HEAD = struct.Struct("<BI")
+_HEAD = struct.Struct("<BBI")
+_MOST_PLANES = {INTEGER: 2, STEPPED: 3, RELATIVE: 3}
+"""Bytes of the largest zig-zag symbol: 511, and 2^21 - 1."""
 
 
-class Quantised:
-    """One step per output channel; see the module. `step` is in units of the channel's residual rms."""
+class Zstd:
+    """A residual, by zstd alone.
 
-    summary = "Residual to the base in steps of a share of each output channel's rms; small, loses below half a step."
+    Args:
+        step: see `choice.usual`.
+        bits: see `choice.usual`.
+    """
 
-    def __init__(self, step: float = 0.3) -> None:
-        if not (math.isfinite(step) and step > 0):
-            raise UpdateError(f"step is {step}, and must be a positive number", remedy="0.1 is fine, 0.3 usual, 1.0 coarse")
-        self.step = step
+    summary = "The integers of `compact` by zstd alone: for satellites without the entropy coder; 5 to 15 % longer."
 
-    def encode(self, base: F32, target: F32) -> bytes:
-        """Write the residual; all-zero channels take part with a zero step and no symbols.
+    def __init__(self, step: float = USUAL_STEP, bits: int = USUAL_BITS) -> None:
+        self.residual_for = usual(step, bits)
+
+    def encode(self, base: Tensor, target: Tensor) -> bytes:
+        """Write the change in the usual steps.
 
         Raises:
-            UpdateError: shapes differ, or a value is not finite or too large to quantise (use `exact`).
+            UpdateError: shapes or dtypes differ, or no steps fit (use `exact`).
         """
-        steps, symbols = self._quantise(base, target)
-        active = symbols[steps > 0].reshape(-1)
-        zigzag = ((active << 1) ^ (active >> 63)).astype(np.uint32)
-        planes = 0 if zigzag.size == 0 else max(1, (int(zigzag.max()).bit_length() + 7) // 8)
-        octets = zigzag.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :planes]
-        head = pack_section(steps.astype("<f2").tobytes())
-        return _HEAD.pack(planes, len(head)) + head + pack_section(np.ascontiguousarray(octets.T).tobytes())
+        residual = self.residual_for("", base, target) if base.shape == target.shape else None
+        if residual is None:
+            raise UpdateError("shapes differ, or the change fits no steps", remedy="use the codec `exact`")
+        return self.write(residual)
 
-    def decode(self, base: F32, data: bytes) -> F32:
-        """Return base + symbols * steps, (same shape as base) float32.
+    def decode(self, base: Tensor, data: bytes) -> Tensor:
+        """Return the new tensor, of the base's shape and dtype.
 
         Raises:
             UpdateError: malformed, or the result is not finite.
         """
-        _float(base)
-        channels, per_channel = _channels(base)
+        return rebuild(base, self.read(base, data))
+
+    @staticmethod
+    def write(residual: Residual) -> bytes:
+        """Return a residual's bytes; rows without a step take part with that alone."""
+        active = residual.symbols if residual.kind == RELATIVE else residual.symbols[residual.steps != 0]
+        flat = active.reshape(-1).astype(np.int32)
+        zigzag = ((flat << 1) ^ (flat >> 31)).astype("<u4")
+        planes = 0 if not zigzag.size else max(1, (int(zigzag.max()).bit_length() + 7) // 8)
+        octets = zigzag.view(np.uint8).reshape(-1, 4)[:, :planes]
+        head = pack_section(residual.steps.astype("<u2").tobytes())
+        return _HEAD.pack(residual.kind, planes, len(head)) + head + pack_section(np.ascontiguousarray(octets.T).tobytes())
+
+    @staticmethod
+    def read(base: Tensor, data: bytes) -> Residual:
+        """Return the residual that was written; nothing larger than the tensor is made of what the data states.
+
+        Raises:
+            UpdateError: malformed, or it does not fit the base.
+        """
         if len(data) < _HEAD.size:
-            raise UpdateError("quantised block is truncated")
-        planes, head_bytes = _HEAD.unpack_from(data)
-        if planes > MAX_PLANES or head_bytes > len(data) - _HEAD.size:
-            raise UpdateError(f"quantised block states {planes} planes and a head of {head_bytes} bytes")
+            raise UpdateError("block is truncated")
+        kind, planes, head_bytes = _HEAD.unpack_from(data)
         split = _HEAD.size + head_bytes
-        steps = np.frombuffer(unpack_section(data[_HEAD.size : split], 2 * channels, "list of steps"), "<f2")
-        if not np.isfinite(steps).all() or (steps < 0).any():
-            raise UpdateError("a quantisation step is negative or not finite")
-        count = int(np.count_nonzero(steps)) * per_channel
-        if (planes == 0) != (count == 0):
-            raise UpdateError(f"quantised block states {planes} planes for {count} symbols")
-        raw = np.frombuffer(unpack_section(data[split:], planes * count, "symbols"), np.uint8).reshape(planes, count)
-        zigzag = np.zeros(count, np.uint32)
+        if planes > _MOST_PLANES.get(kind, 0) or split > len(data):
+            raise UpdateError(f"block states kind {kind}, {planes} planes and a head of {head_bytes} bytes")
+        rows, columns, _ = matrix_shape(base.shape)
+        count = 1 if kind == RELATIVE else rows
+        steps = np.frombuffer(unpack_section(data[_HEAD.size : split], 2 * count, "list of steps"), "<u2").astype(np.int32)
+        active = slice(None) if kind == RELATIVE else np.flatnonzero(steps)
+        symbols = np.zeros((rows, columns), np.int16 if kind == INTEGER else np.int32)
+        size = symbols[active].size
+        if (planes == 0) != (size == 0):
+            raise UpdateError(f"block states {planes} planes for {size} symbols")
+        raw = np.frombuffer(unpack_section(data[split:], planes * size, "symbols"), np.uint8).reshape(planes, size)
+        zigzag: npt.NDArray[Any] = np.zeros(size, np.uint16 if kind == INTEGER else np.uint32)
         for plane in range(planes):
-            zigzag |= raw[plane].astype(np.uint32) << np.uint32(8 * plane)
-        if count and int(zigzag.max()) > 2 * MAX_SYMBOL:
-            raise UpdateError(f"a symbol is over the limit of {MAX_SYMBOL}")
-        wide = zigzag.astype(np.int64)
-        return _add(base, steps, (wide >> 1) ^ -(wide & 1))
-
-    def reconstruct(self, base: F32, target: F32) -> F32:
-        """Return what `decode(base, encode(base, target))` will give, from the symbols and not from the bytes."""
-        steps, symbols = self._quantise(base, target)
-        return _add(base, steps, symbols[steps > 0].reshape(-1))
-
-    def _quantise(self, base: F32, target: F32) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64]]:
-        """Return steps (C,) float16 and symbols (C, N/C) int64."""
-        _same_shape(base, target)
-        shape = _channels(base)
-        residual = target.astype(np.float64).reshape(shape) - base.astype(np.float64).reshape(shape)
-        if not np.isfinite(residual).all():
-            raise UpdateError("a weight is not finite, so its residual cannot be quantised", remedy="use the codec `exact`")
-        if residual.size == 0:
-            return np.zeros(shape[0], np.float16), np.zeros(shape, np.int64)
-        peak = np.abs(residual).max(axis=1)
-        wanted = np.maximum(self.step * np.sqrt(np.mean(residual**2, axis=1)), peak / MAX_SYMBOL)
-        steps = _half_rounded_up(np.where(peak > 0, wanted, 0.0))
-        divisor = np.where(steps > 0, steps.astype(np.float64), 1.0)
-        symbols = np.rint(residual / divisor[:, None])
-        if np.abs(symbols).max() > MAX_SYMBOL:
-            raise UpdateError("a residual is too large to quantise", remedy="use the codec `exact`")
-        return steps, symbols.astype(np.int64)
-
-
-class Half:
-    """The new value in binary16."""
-
-    summary = "The new value in half precision; two bytes a weight, for vectors."
-
-    def encode(self, base: F32, target: F32) -> bytes:
-        """Write the target in half precision.
-
-        Raises:
-            UpdateError: shapes differ, or a value does not fit binary16 (use `exact`).
-        """
-        return pack_section(_byte_planes(self._narrow(base, target).astype("<f2")))
-
-    def decode(self, base: F32, data: bytes) -> F32:
-        """Return the values, (same shape as base) float32.
-
-        Raises:
-            UpdateError: malformed, or a value is not finite.
-        """
-        _float(base)
-        planes = np.frombuffer(unpack_section(data, 2 * base.size, "half-precision values"), np.uint8)
-        values = np.ascontiguousarray(planes.reshape(2, base.size).T).view("<f2").reshape(base.shape)
-        if not np.isfinite(values).all():  # widening a NaN is where machines differ, so none is taken
-            raise UpdateError("a half-precision value is not finite")
-        return values.astype(np.float32)
-
-    def reconstruct(self, base: F32, target: F32) -> F32:
-        """Return what `decode(base, encode(base, target))` will give."""
-        return self._narrow(base, target).astype(np.float32).reshape(base.shape)
-
-    def _narrow(self, base: F32, target: F32) -> npt.NDArray[np.float16]:
-        _same_shape(base, target)
-        if target.size and not float(np.abs(target).max()) <= HALF_MAX:
-            raise UpdateError(
-                "a value is over 65504 or not finite and has no half-precision form", remedy="use the codec `exact`"
-            )
-        return target.astype(np.float16)
+            zigzag |= raw[plane].astype(zigzag.dtype) << zigzag.dtype.type(8 * plane)
+        signed = (zigzag >> 1).astype(symbols.dtype) ^ -(zigzag & 1).astype(symbols.dtype)
+        symbols[active] = signed.reshape(symbols[active].shape)
+        residual = Residual(kind, symbols, steps)
+        check_residual(residual, base)
+        return residual
 
 
 class Exact:
     """Every bit of the target, whatever its dtype."""
 
-    summary = "Every bit of the new value, as a difference to the base; for integers, and for what no other codec may touch."
+    summary = "Every bit of the new value, as a difference to the base; for what may lose nothing."
 
     def encode(self, base: Tensor, target: Tensor) -> bytes:
         """Write the target bit by bit.
@@ -195,31 +147,9 @@ class Exact:
         words = np.ascontiguousarray(planes.reshape(4, base.size).T).view("<u4").reshape(-1)
         return (words ^ bits).view(base.dtype.newbyteorder("<")).astype(base.dtype, copy=False).reshape(base.shape)
 
-    def reconstruct(self, base: Tensor, target: Tensor) -> Tensor:
-        """Return the target."""
-        return target.copy()
 
-
-BUILT_IN: Mapping[str, type[DeltaCodec]] = {"exact": Exact, "half": Half, "quantised": Quantised}
-"""Codecs by the name that stands in a payload. Decoding needs no parameters: they travel in the block."""
-
-
-def _channels(base: F32) -> tuple[int, int]:
-    """Return (C, N/C): axis 0 is the output channel; a scalar is one channel."""
-    channels = base.shape[0] if base.ndim else 1
-    return channels, base.size // channels if channels else 0
-
-
-def _same_shape(base: F32, target: F32) -> None:
-    if base.shape != target.shape:
-        raise UpdateError(f"shapes differ: base {base.shape}, target {target.shape}")
-    _float(base)
-    _float(target)
-
-
-def _float(tensor: Tensor) -> None:
-    if tensor.dtype != np.float32:
-        raise UpdateError(f"the codec writes float32, and the tensor is {tensor.dtype}", remedy="use the codec `exact`")
+BUILT_IN: Mapping[str, type[DeltaCodec]] = {"exact": Exact, "zstd": Zstd}
+"""Codecs by the name that stands in a block. Decoding needs no parameters: they travel in the block."""
 
 
 def _words(array: Tensor) -> npt.NDArray[np.uint32]:
@@ -236,25 +166,3 @@ def _byte_planes(words: npt.NDArray[Any]) -> bytes:
     """Put bytes of equal weight together: exponents repeat, and so compress."""
     flat = np.ascontiguousarray(words).reshape(-1)
     return flat.view(np.uint8).reshape(flat.size, flat.itemsize).T.tobytes()
-
-
-def _half_rounded_up(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float16]:
-    """Return the least binary16 number that is not below each value, at most 65504."""
-    capped = np.minimum(values, HALF_MAX)
-    near = capped.astype(np.float16)
-    above = np.nextafter(near, np.float16(HALF_MAX))
-    return np.where(near.astype(np.float64) < capped, above, near).astype(np.float16)
-
-
-def _add(base: F32, steps: npt.NDArray[np.float16], symbols: npt.NDArray[np.int64]) -> F32:
-    """Return base + symbols * steps; channels with a zero step are copied, so that their bits stay (also -0)."""
-    shape = _channels(base)
-    active = steps > 0
-    result = np.array(base, dtype=np.float32).reshape(shape)
-    rows = symbols.reshape(int(np.count_nonzero(active)), shape[1]).astype(np.float32)
-    with np.errstate(all="ignore"):
-        change = np.multiply(rows, steps[active].astype(np.float32)[:, None], dtype=np.float32)
-        result[active] = np.add(result[active], change, dtype=np.float32)
-    if not np.isfinite(result).all():
-        raise UpdateError("a quantised result is not finite")
-    return result.reshape(base.shape)

@@ -1,108 +1,97 @@
-"""Make an update on the ground: (base, target, which codec for which tensor) -> payload.
+"""A payload by the codec that a mission names: (base, target, codec) -> payload.
 
-It leaves to the trainer what to change and to the gate whether it is better. The gate must judge what will fly, which is not
-the target but what the codecs leave of it: `reconstruct`, equal to `apply_delta(base, make_delta(base, target))` bit for bit.
+`compact` is the usual one; a third party's codec of one tensor takes the float matrices that it can write, and leaves the rest
+to the usual choice. A planner with residuals of its own calls `compact.pack_compact`. What to change is the trainer's, whether
+it is better the gate's; the gate must judge what flies: `apply.apply_delta(base, payload)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import numpy as np
-
-from orbitloop.delta.codecs import BUILT_IN, HALF_MAX, HALF_TINY, Exact, Half, Quantised, Tensor
-from orbitloop.delta.format import Block, write_payload
+from orbitloop.delta.apply import apply_delta
+from orbitloop.delta.blocks import Block
+from orbitloop.delta.choice import USUAL_BITS, USUAL_STEP, exactly, usual
+from orbitloop.delta.codecs import BUILT_IN, Exact, Zstd
+from orbitloop.delta.compact import changed, make_compact
+from orbitloop.delta.residuals import Tensor
 from orbitloop.errors import UpdateError
 from orbitloop.plugins.kinds import DeltaCodec
 
-CodecFor = Callable[[str, Tensor, Tensor], DeltaCodec]
-"""(name, base, target) -> the codec that writes the change."""
-
-QUANTISABLE_MAX = 1e6
+_ALONE = "tensor"
 
 
-def plan(large: DeltaCodec | None = None, small: DeltaCodec | None = None) -> CodecFor:
-    """Return the usual choice by what a tensor is; what fits its codec badly, and every integer, is written exactly.
+class Compact:
+    """The entropy-coded form of all tensors together; alone, of one.
 
     Args:
-        large: for float tensors of two and more dimensions; `Quantised()` if not given.
-        small: for scalars and vectors (batch-norm, biases, scales), where a step per channel would cost more than the values;
-            `Half()` if not given.
+        step: see `choice.usual`.
+        bits: see `choice.usual`.
     """
-    big, vector, exact = large or Quantised(), small or Half(), Exact()
 
-    def choose(name: str, base: Tensor, target: Tensor) -> DeltaCodec:
-        if target.dtype != np.float32 or not target.size:
-            return exact
-        peak = float(np.max([np.abs(tensor).max() for tensor in (base, target)]))  # NaN stays NaN, and fits nothing
-        if target.ndim > 1:
-            return big if peak <= QUANTISABLE_MAX else exact
-        # Scales must be good to the last of half's bits; a bias near zero may lose some.
-        fine = not name.endswith(".scale") or float(np.abs(target).min()) >= HALF_TINY
-        return vector if peak <= HALF_MAX and fine else exact
+    summary = "Residual in steps of a share of each output channel's rms, entropy-coded over all tensors; the smallest."
 
-    return choose
+    def __init__(self, step: float = USUAL_STEP, bits: int = USUAL_BITS) -> None:
+        self.residual_for = usual(step, bits)
+
+    def encode(self, base: Tensor, target: Tensor) -> bytes:
+        """Write one tensor's change as a payload of its own.
+
+        Raises:
+            UpdateError: shapes or dtypes differ.
+        """
+        return make_compact({_ALONE: base}, {_ALONE: target}, residual_for=self.residual_for)
+
+    def decode(self, base: Tensor, data: bytes) -> Tensor:
+        """Return the new tensor, of the base's shape and dtype.
+
+        Raises:
+            UpdateError: malformed, or it does not fit the base.
+        """
+        return apply_delta({_ALONE: base}, data)[_ALONE]
 
 
 def make_delta(
     base: Mapping[str, Tensor],
     target: Mapping[str, Tensor],
+    codec: DeltaCodec | None = None,
     *,
-    codec_for: CodecFor | None = None,
     codecs: Mapping[str, type[DeltaCodec]] = BUILT_IN,
 ) -> bytes:
-    """Return the payload that turns `base` into `target`, as far as the codecs go. Equal tensors cost nothing.
+    """Return the payload that turns `base` into `target`, as far as the codec goes. Equal tensors cost next to nothing.
 
     Args:
         base: all tensors that the satellite holds.
         target: the new ones; a name that is left out does not change.
-        codec_for: `plan()` if not given.
-        codecs: names of the codecs that `codec_for` may choose; the satellite must know them too.
+        codec: `Compact()` if not given. A third party's is asked for float32 tensors of two and more dimensions; one that it
+            refuses goes up with every bit.
+        codecs: names of third parties' codecs; the satellite must know them too.
 
     Raises:
-        UpdateError: a tensor is not in the base, of another shape or dtype, or its codec cannot write it.
+        UpdateError: a tensor is not in the base, of another shape or dtype, or of a dtype that nothing can write; or a third
+            party's codec has no name.
     """
-    names = {kind: name for name, kind in codecs.items()}
-    blocks: list[Block] = []
-    for name, old, new, codec in _changes(base, target, codec_for or plan()):
-        if type(codec) not in names:
-            raise UpdateError(f"codec {type(codec).__name__} has no name on board", where=name)
-        block = Block(name, names[type(codec)], old.shape, codec.encode(old, new))
-        codec.decode(old, block.data)  # nothing goes up that the ground has not read back itself
-        blocks.append(block)
-    return write_payload(blocks)
-
-
-def reconstruct(
-    base: Mapping[str, Tensor], target: Mapping[str, Tensor], *, codec_for: CodecFor | None = None
-) -> dict[str, Tensor]:
-    """Return the weights that will fly: what the codecs say of their own result, without the payload.
-
-    Raises:
-        UpdateError: as `make_delta`.
-    """
-    result = dict(base)
-    for name, old, new, codec in _changes(base, target, codec_for or plan()):
-        if isinstance(codec, Quantised | Half | Exact):
-            result[name] = codec.reconstruct(old, new)
-        else:
-            result[name] = codec.decode(old, codec.encode(old, new))
-    return result
-
-
-def _changes(
-    base: Mapping[str, Tensor], target: Mapping[str, Tensor], codec_for: CodecFor
-) -> list[tuple[str, Tensor, Tensor, DeltaCodec]]:
-    """Return (name, base, target, codec) of each tensor that differs in a bit."""
-    changed: list[tuple[str, Tensor, Tensor, DeltaCodec]] = []
-    for name in sorted(target):
-        if name not in base:
-            raise UpdateError("tensor is not in the base", where=name, remedy="a new graph needs a full model, not an update")
+    if codec is None or type(codec) is Exact:
+        return make_compact(base, target, residual_for=exactly if codec else usual())
+    if isinstance(codec, Compact | Zstd):
+        return make_compact(base, target, residual_for=codec.residual_for, coded=isinstance(codec, Compact))
+    named = [name for name, kind in codecs.items() if kind is type(codec)]
+    if not named:
+        raise UpdateError(f"codec {type(codec).__name__} has no name on board", remedy="install it at both ends")
+    blocks = []
+    for name in changed(base, target):
         old, new = base[name], target[name]
-        if old.dtype != new.dtype:
-            raise UpdateError(f"dtypes differ: base {old.dtype}, target {new.dtype}", where=name)
-        if old.shape != new.shape:
-            raise UpdateError(f"shapes differ: base {old.shape}, target {new.shape}", where=name)
-        if old.tobytes() != new.tobytes():
-            changed.append((name, old, new, codec_for(name, old, new)))
-    return changed
+        if old.ndim > 1 and old.dtype.kind == "f":
+            blocks.append(_block(name, named[0], codec, old, new))
+    written = {block.name for block in blocks}
+    rest = {name: tensor for name, tensor in target.items() if name not in written}
+    return make_compact(base, rest, others=blocks)
+
+
+def _block(name: str, codec_name: str, codec: DeltaCodec, base: Tensor, target: Tensor) -> Block:
+    try:
+        data = codec.encode(base, target)
+        codec.decode(base, data)  # nothing goes up that the ground has not read back itself
+    except UpdateError:
+        return Block(name, "exact", base.shape, Exact().encode(base, target))
+    return Block(name, codec_name, base.shape, data)

@@ -9,18 +9,24 @@ exact, and IEEE 754 fixes the rest; no logarithm, no exponential. (`perfect=True
 `Encoder`, `Decoder` and `Meter` have the one method `code`. A caller that passes the symbols through it writes them, reads
 them, or learns their price, by one and the same path: a reader cannot differ from its writer.
 
+Where the library is not installed, `Meter` still tells prices, and the other two refuse.
+
 It leaves to `symbols` which counts a symbol is coded with.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
-import constriction
 import numpy as np
 import numpy.typing as npt
 
 from orbitloop.errors import UpdateError
+
+try:
+    import constriction
+except ImportError:  # a board for which there is no wheel: it flies on, and takes payloads without a stream
+    constriction = None
 
 Symbols = npt.NDArray[np.int32]
 
@@ -28,7 +34,18 @@ GAIN = 24
 """What one seen symbol adds; a start count of 1 is then a 24th of a symbol."""
 MAX_TOTAL = 1 << 21
 """Above this all counts are halved, before they are used again."""
-_model = constriction.stream.model.Categorical
+
+
+def _library() -> Any:
+    """Return the coder.
+
+    Raises:
+        UpdateError: it is not installed here.
+    """
+    if constriction is None:
+        remedy = "install constriction, or send updates with the codec `zstd`"
+        raise UpdateError("the entropy coder is not installed here", remedy=remedy)
+    return constriction
 
 
 class Counts:
@@ -43,7 +60,7 @@ class Counts:
 
     def model(self) -> object:
         if self._model is None:
-            self._model = _model(self._counts.astype(np.float32), perfect=False)
+            self._model = _library().stream.model.Categorical(self._counts.astype(np.float32), perfect=False)
         return self._model
 
     def bits(self, symbols: Symbols) -> float:
@@ -78,7 +95,7 @@ class Encoder:
     """Writes."""
 
     def __init__(self) -> None:
-        self._coder = constriction.stream.queue.RangeEncoder()
+        self._coder = _library().stream.queue.RangeEncoder()
 
     def code(self, counts: Counts, symbols: Symbols) -> Symbols:
         if len(symbols):
@@ -88,7 +105,7 @@ class Encoder:
 
     def raw(self, width: int, symbols: Symbols) -> Symbols:
         if width and len(symbols):
-            self._coder.encode(symbols, constriction.stream.model.Uniform(1 << width))
+            self._coder.encode(symbols, _library().stream.model.Uniform(1 << width))
         return symbols
 
     def data(self) -> bytes:
@@ -107,7 +124,7 @@ class Decoder:
         if data.endswith(b"\0"):
             raise UpdateError("coded stream ends with a zero, which no writer leaves there")
         words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype(np.uint32)
-        self._coder = constriction.stream.queue.RangeDecoder(words)
+        self._coder = _library().stream.queue.RangeDecoder(words)
 
     def code(self, counts: Counts, symbols: Symbols) -> Symbols:
         if not len(symbols):
@@ -119,7 +136,7 @@ class Decoder:
     def raw(self, width: int, symbols: Symbols) -> Symbols:
         if not width or not len(symbols):
             return np.zeros(len(symbols), np.int32)
-        return self._decode(constriction.stream.model.Uniform(1 << width), len(symbols))
+        return self._decode(_library().stream.model.Uniform(1 << width), len(symbols))
 
     def finish(self) -> None:
         """Hold the end of the data against the end of what was read.

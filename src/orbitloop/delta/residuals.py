@@ -8,8 +8,8 @@ Float steps have four significant bits (eight to the octave), and |symbol| < 2^2
 exact in float32 and each result comes of one rounding, which IEEE 754 fixes; there is no product and sum for a compiler
 to fuse. A symbol of 0 keeps the base's bits, minus zero included.
 
-The error of `relative` is at most |base| / 2^(bits + 1): with 10 bits that of binary16. It leaves to `stream` how the integers
-are written, and to the ground which step pays.
+The error of `relative` is at most |base| / 2^(bits + 1): with 10 bits that of binary16. It leaves to `stream` and
+`codecs` how the integers are written, and to `choice` and the ground which step pays.
 """
 
 from __future__ import annotations
@@ -155,6 +155,35 @@ def rebuild(base: Tensor, residual: Residual) -> Tensor:
     if not np.isfinite(result).all():
         raise UpdateError("a result is not finite")
     return result.reshape(base.shape)
+
+
+def check_residual(residual: Residual, base: Tensor) -> None:
+    """Hold a residual against the tensor that it changes; the same for what is written and what was read.
+
+    Raises:
+        UpdateError: it does not fit, or something in it is out of range.
+    """
+    rows, columns, _ = matrix_shape(base.shape)
+    octets = base.dtype.kind in "iu" and base.itemsize == 1
+    counts = {INTEGER: rows, STEPPED: rows, RELATIVE: 1}
+    if residual.kind not in counts or (residual.kind == INTEGER) != octets or not (octets or base.dtype == np.float32):
+        raise UpdateError(f"a residual of kind {residual.kind} does not fit {base.dtype}")
+    if residual.symbols.shape != (rows, columns) or residual.steps.shape != (counts[residual.kind],):
+        raise UpdateError(f"symbols {residual.symbols.shape}, steps {residual.steps.shape} do not fit {base.shape}")
+    most = 255 if octets else MAX_MAGNITUDE
+    if residual.symbols.size and not -most <= int(residual.symbols.min()) <= int(residual.symbols.max()) <= most:
+        raise UpdateError("a symbol is out of range")
+    if residual.kind == RELATIVE:
+        if not 0 <= int(residual.steps[0]) <= MAX_BITS:
+            raise UpdateError(f"{int(residual.steps[0])} bits are out of range")
+    else:
+        active = residual.steps != 0
+        steps = residual.steps[active]
+        least, largest = (1, MAX_INTEGER_STEP) if octets else (LEAST_CODE, MOST_CODE)
+        if steps.size and not least <= int(steps.min()) <= int(steps.max()) <= largest:
+            raise UpdateError("a quantisation step is out of range")
+        if residual.symbols[~active].any():
+            raise UpdateError("a row without a step changes")
 
 
 def _rebuild_integer(base: Tensor, residual: Residual) -> Tensor:

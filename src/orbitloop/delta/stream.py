@@ -22,20 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitloop.delta.rangecoder import Coder, Counts, Decoder, Encoder, Meter
-from orbitloop.delta.residuals import (
-    INTEGER,
-    LEAST_CODE,
-    MAX_BITS,
-    MAX_INTEGER_STEP,
-    MOST_CODE,
-    RELATIVE,
-    STEPPED,
-    Residual,
-    Tensor,
-    matrix_shape,
-    rebuild,
-)
-from orbitloop.delta.symbols import MAX_MAGNITUDE, Contexts, code_matrix
+from orbitloop.delta.residuals import INTEGER, RELATIVE, Residual, Tensor, check_residual, matrix_shape, rebuild
+from orbitloop.delta.symbols import Contexts, code_matrix
 from orbitloop.errors import UpdateError
 
 _MARK = 0xA5C3
@@ -108,7 +96,7 @@ def read_residuals(base: Mapping[str, Tensor], data: bytes) -> Iterator[tuple[st
         try:
             residual = _code_tensor(coder, state, name, base[name], None)
             if residual is not None:
-                _check(residual, base[name])
+                check_residual(residual, base[name])
         except UpdateError as error:
             raise UpdateError(error.what, where=name, remedy=error.remedy) from error
         if residual is not None:
@@ -127,7 +115,7 @@ def _write(coder: Coder, base: Mapping[str, Tensor], residuals: Mapping[str, Res
         residual = residuals.get(name)
         if residual is not None:
             try:
-                _check(residual, base[name])
+                check_residual(residual, base[name])
             except UpdateError as error:
                 raise UpdateError(error.what, where=name) from error
             # Coding writes to the arrays that it is given, if nothing new.
@@ -135,31 +123,6 @@ def _write(coder: Coder, base: Mapping[str, Tensor], residuals: Mapping[str, Res
         _code_tensor(coder, state, name, base[name], residual)
         yield name
     coder.raw(16, np.array([_MARK], np.int32))
-
-
-def _check(residual: Residual, base: Tensor) -> None:
-    """Hold a residual against the tensor that it changes; the same for what is written and what was read."""
-    rows, columns, _ = matrix_shape(base.shape)
-    octets = base.dtype.kind in "iu" and base.itemsize == 1
-    counts = {INTEGER: rows, STEPPED: rows, RELATIVE: 1}
-    if residual.kind not in counts or (residual.kind == INTEGER) != octets or not (octets or base.dtype == np.float32):
-        raise UpdateError(f"a residual of kind {residual.kind} does not fit {base.dtype}")
-    if residual.symbols.shape != (rows, columns) or residual.steps.shape != (counts[residual.kind],):
-        raise UpdateError(f"symbols {residual.symbols.shape}, steps {residual.steps.shape} do not fit {base.shape}")
-    most = 255 if octets else MAX_MAGNITUDE
-    if residual.symbols.size and not -most <= int(residual.symbols.min()) <= int(residual.symbols.max()) <= most:
-        raise UpdateError("a symbol is out of range")
-    if residual.kind == RELATIVE:
-        if not 0 <= int(residual.steps[0]) <= MAX_BITS:
-            raise UpdateError(f"{int(residual.steps[0])} bits are out of range")
-    else:
-        active = residual.steps != 0
-        steps = residual.steps[active]
-        least, largest = (1, MAX_INTEGER_STEP) if octets else (LEAST_CODE, MOST_CODE)
-        if steps.size and not least <= int(steps.min()) <= int(steps.max()) <= largest:
-            raise UpdateError("a quantisation step is out of range")
-        if residual.symbols[~active].any():
-            raise UpdateError("a row without a step changes")
 
 
 def _code_tensor(coder: Coder, state: _State, name: str, base: Tensor, residual: Residual | None) -> Residual | None:

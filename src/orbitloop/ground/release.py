@@ -16,7 +16,7 @@ import numpy.typing as npt
 from orbitloop.delta.apply import apply_delta
 from orbitloop.delta.bundle import manifest_bytes, pack_bundle, seal_binding, target_path
 from orbitloop.delta.codecs import BUILT_IN
-from orbitloop.delta.make import make_delta, plan
+from orbitloop.delta.make import make_delta
 from orbitloop.errors import UpdateError
 from orbitloop.ground.authority import Authority
 from orbitloop.ground.repository import Repository, carried
@@ -44,27 +44,33 @@ class CodedUpdate:
 def code_update(
     base: Weights,
     candidate: Weights,
-    codec: DeltaCodec,
-    small: DeltaCodec,
+    codec: DeltaCodec | None = None,
     *,
     codecs: Mapping[str, type[DeltaCodec]] = BUILT_IN,
 ) -> CodedUpdate:
-    """Code `candidate` against `base` and decode it again. A tensor too large for its codec is written exactly.
+    """Code `candidate` against `base` and decode it again. A tensor that does not fit its codec is written exactly.
 
     Args:
         base: what the satellites hold.
         candidate: what training gave.
-        codec: for float tensors of two and more dimensions.
-        small: for float scalars and vectors, see `delta.make.plan`.
-        codecs: by the names that the satellites know them by; both codecs must be among them.
+        codec: see `delta.make.make_delta`; the usual one if not given.
+        codecs: by the names that the satellites know them by.
 
     Raises:
-        UpdateError: the tensors do not fit each other, the candidate is not finite, or a codec refuses a tensor of usual size.
+        UpdateError: the tensors do not fit each other, the candidate is not finite, or the codec has no name.
     """
     broken = sorted(name for name, tensor in candidate.items() if not np.isfinite(tensor).all())
     if broken:
         raise UpdateError("the candidate is not finite", where=broken[0], remedy="train it again with a lower learning rate")
-    payload = make_delta(base, candidate, codec_for=plan(codec, small), codecs=codecs)
+    return coded_update(base, make_delta(base, candidate, codec, codecs=codecs), codecs=codecs)
+
+
+def coded_update(base: Weights, payload: bytes, *, codecs: Mapping[str, type[DeltaCodec]] = BUILT_IN) -> CodedUpdate:
+    """Decode a payload as the satellites will: from here on only its result counts. For who has planned it otherwise.
+
+    Raises:
+        UpdateError: the payload does not fit the base.
+    """
     result = apply_delta(base, payload, codecs=codecs)
     return CodedUpdate(payload, result, digest_tensors(base), digest_tensors(result))
 

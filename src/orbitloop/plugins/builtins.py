@@ -31,9 +31,9 @@ BUILTINS: dict[str, dict[str, str]] = {
         "value-diversity": "orbitloop.algorithms.selection.value:ValueDiversity",
     },
     "codec": {
+        "compact": "orbitloop.delta.make:Compact",
         "exact": "orbitloop.delta.codecs:Exact",
-        "half": "orbitloop.delta.codecs:Half",
-        "quantised": "orbitloop.delta.codecs:Quantised",
+        "zstd": "orbitloop.delta.codecs:Zstd",
     },
     "labeller": {},
 }

@@ -61,9 +61,9 @@ class RoundMaker:
         model, job = run.plan.model.spec, run.plan.job.spec
         self.names = partition(model.trainable)
         registry = default_registry()
-        parameters = {"step": job.update.step} if job.update.codec == "quantised" else {}
+        known = registry.parameters("codec", job.update.codec)
+        parameters = {n: v for n, v in (("step", job.update.step), ("bits", job.update.bits)) if n in known}
         self.codec = registry.create("codec", job.update.codec, parameters, "IncrementalLearningJob spec.update.codec")
-        self.small = registry.create("codec", "exact" if job.update.codec == "exact" else "half", {})
         self.codecs = {**BUILT_IN, job.update.codec: type(self.codec)}
         self.trainer = TorchTrainer(
             model.width,
@@ -137,7 +137,7 @@ class RoundMaker:
             held = run.models_by_digest[base]
             with run.timed("quantise"):
                 target = run.flight.follow(held, pending.candidate, run.segment.training_set())
-            coded = code_update(held.tensors, target, self.codec, self.small, codecs=self.codecs)
+            coded = code_update(held.tensors, target, self.codec, codecs=self.codecs)
             bundle = self._judge_one(pending, base, coded, names)
             if bundle is not None:
                 bundles |= dict.fromkeys(names, bundle)

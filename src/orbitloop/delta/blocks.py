@@ -1,12 +1,13 @@
-"""The payload of an update: a table of the tensors that change, and a block for each. What does not change is not named.
+"""Named blocks beside the coded stream: one tensor each, with a codec of its own.
 
-Layout (little-endian):
+They carry what the stream cannot: tensors of which every bit must arrive, tensors that zstd writes shorter, tensors of a third
+party's codec, and all of them where a satellite has no entropy coder. Layout (little-endian):
 
-    magic `OLD1` | u8 version | u32 raw table bytes | u32 packed table bytes | packed table (a section) | blocks
+    u32 raw table bytes | u32 packed table bytes | packed table (`sections`) | blocks
 
 Table, once unpacked: u16 count, then per tensor: u8 length + name (UTF-8) | u8 length + codec (ASCII) | u8 axes | u32 each axis
-| u32 block bytes. Names stand in ascending order, so that none occurs twice and there is one way to write an update. Blocks
-follow one another in the table's order and fill the payload to its last byte, so that no offset can lie.
+| u32 block bytes. Names stand in ascending order, so that none occurs twice and there is one way to write them. Blocks follow
+one another in the table's order and fill the data to its last byte, so that no offset can lie.
 
 Each entry is checked against limits before anything is made from it; a shape is believed only where it equals the base's.
 """
@@ -21,28 +22,22 @@ from dataclasses import dataclass
 from orbitloop.delta.sections import pack_section, unpack_section
 from orbitloop.errors import UpdateError
 
-MAGIC = b"OLD1"
-VERSION = 1
 MAX_TABLE_BYTES = 1 << 20
 MAX_TENSORS = 4096
 MAX_AXES = 8
 MAX_ELEMENTS = 1 << 31
-_HEAD = struct.Struct("<4sBII")
+_HEAD = struct.Struct("<II")
 
 
 @dataclass(frozen=True, slots=True)
-class TensorEntry:
-    """One row of the table. `offset` and `length` are bytes of the block within the payload."""
+class BlockEntry:
+    """One row of the table. `offset` and `length` are bytes of the block within the data."""
 
     name: str
     codec: str
     shape: tuple[int, ...]
     offset: int
     length: int
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +50,8 @@ class Block:
     data: bytes
 
 
-def write_payload(blocks: Sequence[Block]) -> bytes:
-    """Serialise the changed tensors.
+def write_blocks(blocks: Sequence[Block]) -> bytes:
+    """Serialise some tensors.
 
     Raises:
         UpdateError: a name occurs twice, or something is over the format's limits.
@@ -68,33 +63,28 @@ def write_payload(blocks: Sequence[Block]) -> bytes:
     if not table or len(table) > MAX_TABLE_BYTES:
         raise UpdateError(f"{len(ordered)} tensors do not fit one payload", remedy="send them in two updates")
     packed = pack_section(bytes(table))
-    head = _HEAD.pack(MAGIC, VERSION, len(table), len(packed))
-    payload = head + packed + b"".join(b.data for b in ordered)
-    read_table(payload)
-    return payload
+    data = _HEAD.pack(len(table), len(packed)) + packed + b"".join(b.data for b in ordered)
+    read_table(data)
+    return data
 
 
-def read_table(payload: bytes) -> list[TensorEntry]:
+def read_table(data: bytes) -> list[BlockEntry]:
     """Return the table's rows, in order of name.
 
     Raises:
-        UpdateError: the payload is malformed. Never anything else.
+        UpdateError: malformed. Never anything else.
     """
-    if len(payload) < _HEAD.size:
-        raise UpdateError("payload is truncated in its head")
-    magic, version, raw_bytes, packed_bytes = _HEAD.unpack_from(payload)
-    if magic != MAGIC:
-        raise UpdateError("payload is not an update (bad magic)")
-    if version != VERSION:
-        raise UpdateError(f"payload is of version {version}, and only {VERSION} is known", remedy="update the agent first")
-    if raw_bytes > MAX_TABLE_BYTES or packed_bytes > len(payload) - _HEAD.size:
+    if len(data) < _HEAD.size:
+        raise UpdateError("blocks are truncated in their head")
+    raw_bytes, packed_bytes = _HEAD.unpack_from(data)
+    if raw_bytes > MAX_TABLE_BYTES or packed_bytes > len(data) - _HEAD.size:
         raise UpdateError(f"table of {packed_bytes} bytes ({raw_bytes} unpacked) does not fit")
     start = _HEAD.size + packed_bytes
-    rows = _Rows(unpack_section(payload[_HEAD.size : start], raw_bytes, "table"))
+    rows = _Rows(unpack_section(data[_HEAD.size : start], raw_bytes, "table"))
     count = rows.number(2)
     if count > MAX_TENSORS:
         raise UpdateError(f"table names {count} tensors, over the limit of {MAX_TENSORS}")
-    entries: list[TensorEntry] = []
+    entries: list[BlockEntry] = []
     for _ in range(count):
         entry = _read_row(rows, start)
         if entries and entry.name.encode() <= entries[-1].name.encode():
@@ -103,8 +93,8 @@ def read_table(payload: bytes) -> list[TensorEntry]:
         start += entry.length
     if not rows.at_end():
         raise UpdateError("table goes on after its last row")
-    if start != len(payload):
-        raise UpdateError(f"blocks end at byte {start} and the payload at {len(payload)}")
+    if start != len(data):
+        raise UpdateError(f"blocks end at byte {start} and their data at {len(data)}")
     return entries
 
 
@@ -118,7 +108,7 @@ def _write_row(block: Block) -> bytes:
     return bytes((len(name),)) + name + bytes((len(codec),)) + codec + sizes + struct.pack("<I", len(block.data))
 
 
-def _read_row(rows: _Rows, offset: int) -> TensorEntry:
+def _read_row(rows: _Rows, offset: int) -> BlockEntry:
     name, codec = rows.text("utf-8"), rows.text("ascii")
     axes = rows.number(1)
     if axes > MAX_AXES:
@@ -126,7 +116,7 @@ def _read_row(rows: _Rows, offset: int) -> TensorEntry:
     shape = tuple(rows.number(4) for _ in range(axes))
     if math.prod(shape) > MAX_ELEMENTS:
         raise UpdateError(f"tensor {name!r} states {math.prod(shape)} elements, over the limit of {MAX_ELEMENTS}")
-    return TensorEntry(name, codec, shape, offset, rows.number(4))
+    return BlockEntry(name, codec, shape, offset, rows.number(4))
 
 
 class _Rows:
