@@ -35,7 +35,7 @@ def tiny_weights(dtype: Any = np.float32) -> Tensors:
 
 def external(name: str, array: npt.NDArray[Any]) -> Any:
     tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=array.shape, data_location=TensorProto.EXTERNAL)
-    for key, value in (("location", "weights.bin"), ("offset", "0"), ("length", str(array.nbytes))):
+    for key, value in (("location", "weights.safetensors"), ("offset", "0"), ("length", str(array.nbytes))):
         entry = tensor.external_data.add()
         entry.key, entry.value = key, value
     return tensor
@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_refused_at_load(graph: bytes, weights: Tensors) ->
 
 def test_a_missing_weight_is_not_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "weights.bin").write_bytes(b"\0" * 1000)
+    (tmp_path / "weights.safetensors").write_bytes(b"\0" * 1000)
     with pytest.raises(ModelError):
         OnnxEngine(tiny_graph(), {"mix.weight": tiny_weights()["mix.weight"]})
 

@@ -126,6 +126,7 @@ class Updater:
         """
         files = Files(unpack_metadata(metadata))
         believed = refresh(self._trust.load(), files, satellite=self._satellite, policy=self._policy, now_s=now_s)
+        _no_root_skipped(files, believed)
         self._trust.save(believed)
         return believed
 
@@ -253,13 +254,11 @@ class Updater:
             policy=self._policy,
             now_s=now_s,
         )
-        self._nothing_else(files)
-        return verified.believed
-
-    def _nothing_else(self, files: Files) -> None:
+        _no_root_skipped(files, verified.believed)
         strange = sorted(name for name in files.files if role_of(name) not in (*TOP_LEVEL, self._tenant))
         if strange:
             raise TrustError(f"carries {strange[0][:80]}, which is not for {self._tenant}'s satellites", where="metadata")
+        return verified.believed
 
     def _fits(self, manifest: UpdateManifest, active: SlotContent, path: str) -> None:
         if manifest.tenant != self._tenant or path != target_path(manifest):
@@ -293,6 +292,14 @@ class Updater:
         if digest_tensors(weights) != manifest.result:
             raise UpdateError("result differs from the one that was signed for", where="payload")
         return weights
+
+
+def _no_root_skipped(files: Files, believed: Believed) -> None:
+    newest = believed.version("root")
+    numbers = {name: name.split(".")[0] for name in files.files if role_of(name) == "root"}
+    beyond = sorted(name for name, number in numbers.items() if not number.isdecimal() or int(number) > newest)
+    if beyond:
+        raise TrustError(f"{beyond[0]} came, and not the one that follows {newest}", where="root")
 
 
 def _reason(error: OrbitloopError) -> str:

@@ -266,7 +266,7 @@ class Refresh:
 
     def _rises(self, role: str, held: int, version: int) -> None:
         if version - held > self.policy.max_step and self.policy.strict:
-            raise TrustError(f"version {version} is more than {self.policy.max_step} above {held}", where=role)
+            raise TrustError(f"version {str(version)[:12]} is more than {self.policy.max_step} above {held}", where=role)
 
     def _advance_to(self, signed: Signed, what: str) -> None:
         if self.policy.strict or SIGNED_AT in signed.unrecognized_fields:

@@ -19,8 +19,9 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from orbitloop.errors import ModelError
-from orbitloop.onboard.engine import read_metadata, to_input, to_predictions
-from orbitloop.records.model import INT8, METADATA_KEY, ModelMetadata
+from orbitloop.onboard.adapters.onnx_graph import check_steps, fit_graph
+from orbitloop.onboard.engine import to_input, to_predictions
+from orbitloop.records.model import ModelMetadata
 from orbitloop.records.prediction import Prediction
 
 _NOWHERE = "/dev/null/no-weights-from-files"
@@ -44,29 +45,24 @@ class OnnxEngine:
         self, graph: bytes, weights: Mapping[str, npt.NDArray[Any]], *, threads: int = 1, where: str = "model"
     ) -> None:
         self._where = where
+        # Before the runtime sees it: it would follow a path to a file, and run a loop for as long as the graph says.
+        fitted = fit_graph(graph, weights, where)
+        check_steps(fitted.graph, where)
         # The session copies what it keeps (documented, C API `AddExternalInitializers`), so these live as long as it is built:
         # a third of the memory of a loaded model.
-        tensors = {name: np.require(tensor, requirements=["C", "A"]) for name, tensor in weights.items()}
+        tensors = fitted.tensors
         try:
             values = [ort.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
             options = self._options(threads)
             options.add_external_initializers(list(tensors), values)
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-            carried = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-            inputs = {i.name: i.type for i in self._session.get_inputs()}
-            outputs = {o.name: o.type for o in self._session.get_outputs()}
         except Exception as error:  # ONNX Runtime's errors share no base but Exception
             raise ModelError(
                 f"the runtime refuses the model ({_brief(error)})",
                 where=where,
                 remedy="graph and weights must come from one export",
             ) from error
-        if any(outputs.get(name) != "tensor(float)" for name in ("pred", "embedding")):
-            raise ModelError(f"the graph's outputs are {outputs}, not float tensors 'pred' and 'embedding'", where=where)
-        self._metadata = read_metadata(carried)
-        wanted = {"blocks": "tensor(uint8)"} if self._metadata.form == INT8 else {"image": "tensor(float)"}
-        if inputs != wanted:
-            raise ModelError(f"the graph's inputs are {inputs}, not {wanted}", where=where)
+        self._metadata = fitted.metadata
 
     def _options(self, threads: int) -> Any:
         options = ort.SessionOptions()

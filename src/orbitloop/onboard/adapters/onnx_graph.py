@@ -26,6 +26,13 @@ from orbitloop.records.model import INT8, METADATA_KEY, WEIGHTS_FILE, ModelMetad
 
 MAX_NODES = 4096
 MAX_CONSTANT_BYTES = 16 << 20
+MAX_SETTING, MAX_ENLARGEMENT, MAX_PAD = 64, 4, 255
+"""The largest integer among an operation's attributes, scale of a Resize, and pad or pad value of a Pad."""
+_CALM = ("Add", "BatchNormalization", "Cast", "Concat", "Conv", "DequantizeLinear", "Div", "GlobalAveragePool", "LeakyRelu")
+_CALM_TOO = ("MaxPool", "Mul", "QuantizeLinear", "ReduceMean", "Reshape", "Round", "Sigmoid", "Split", "Transpose")
+OPERATIONS = frozenset((*_CALM, *_CALM_TOO, "Pad", "Resize"))
+"""All that the exporters write, and little else; none holds a subgraph, calls out, or grows but by its settings."""
+_REMEDY = "graph and weights must come from one export"
 IN_MEMORY = "*/_ORT_MEM_ADDR_/*"
 """Location of an external tensor whose `offset` is an address (ONNX Runtime's tag, which OpenVINO's reader knows too)."""
 
@@ -147,6 +154,25 @@ def check_weights(graph: Graph, weights: Mapping[str, Array], where: str = "mode
     return {name: np.require(weights[name], requirements=["C", "A"]) for name in graph.outside}
 
 
+def check_steps(graph: Graph, where: str = "model") -> None:
+    """See that a graph does only what graphs of ours do, so that none can loop, run code of others or grow without bound.
+
+    Raises:
+        ModelError: an operation that no export of ours writes, or one that would make its output far larger than its input.
+    """
+    for node in graph.nodes:
+        if node.op not in OPERATIONS:
+            raise ModelError(f"the graph does {node.op!r}, which no graph of ours does", where=where, remedy=_REMEDY)
+        numbers = [v for value in node.attributes.values() for v in (value if isinstance(value, list) else [value])]
+        if any(isinstance(v, int) and abs(v) > MAX_SETTING for v in numbers):
+            raise ModelError(f"{node.label}: a setting is over {MAX_SETTING}", where=where, remedy=_REMEDY)
+        for name in node.inputs[1:] if node.op in ("Resize", "Pad") else ():
+            value = graph.constants.get(name)
+            most = MAX_ENLARGEMENT if node.op == "Resize" else MAX_PAD
+            if name and (value is None or (value.size and not float(np.abs(value).max()) <= most)):
+                raise ModelError(f"{node.label}: may enlarge by more than {most}", where=where, remedy=_REMEDY)
+
+
 def bind_weights(data: bytes, weights: Mapping[str, Array]) -> bytes:
     """Return the graph with each outside tensor declared to lie at its array's address.
 
@@ -240,6 +266,8 @@ def _metadata(properties: list[memoryview]) -> str | None:
 
 def _node(data: memoryview) -> Node:
     parts = _grouped(data, _NODE, _NODE_LISTS, "node")
+    if 7 in parts and _text(parts[7][0]):
+        raise ValueError("an operation is of a domain that no graph of ours has")
     inputs, outputs = (tuple(_text(value) for value in parts.get(number, [])) for number in (1, 2))
     return Node(_text(_one(parts, 4, "op_type")), inputs, outputs, dict(_attribute(_view(value)) for value in parts.get(5, [])))
 
