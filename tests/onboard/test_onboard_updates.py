@@ -121,9 +121,47 @@ def test_a_good_bundle_is_staged_tried_and_confirmed():
     assert store.active().digest == digest_tensors(BASE)
     updater.begin_trial()
     report = updater.complete(True, {"ap50": 0.9, "odd": float("nan")}, "canary passed", NOW_S + 60)
-    assert report == ApplyReport(2, ApplyOutcome.CONFIRMED, "canary passed", digest_tensors(RESULT), NOW_S + 60, {"ap50": 0.9})
+    assert report == ApplyReport(2, ApplyOutcome.ACCEPTED, "canary passed", digest_tensors(RESULT), NOW_S + 60, {"ap50": 0.9})
     assert digest_tensors(load_weights(store.active().weights)) == digest_tensors(RESULT)
     canonical_json(report.to_json())
+    report = updater.confirm("nothing against it", NOW_S + 6000)
+    assert report == ApplyReport(2, ApplyOutcome.CONFIRMED, "nothing against it", digest_tensors(RESULT), NOW_S + 6000, {})
+    with pytest.raises(StateError, match="no model on probation"):
+        updater.confirm("again", NOW_S)
+
+
+def test_a_model_on_probation_goes_back_with_its_reason_and_says_so_at_any_later_boot():
+    disk, store, updater = satellite()
+    updater.receive(bundle(), NOW_S)
+    updater.complete(True, {}, "ok", NOW_S)
+    assert updater.last_word(NOW_S).outcome is ApplyOutcome.ACCEPTED
+    report = updater.fall_back("in flight: not finite" + "\n" * 500, NOW_S)
+    assert report is not None
+    assert (report.version, report.outcome, report.active_digest) == (2, ApplyOutcome.ROLLED_BACK, digest_tensors(BASE))
+    assert report.reason.startswith("in flight: not finite")
+    assert len(report.reason) <= 300
+    assert store.active().digest == digest_tensors(BASE)
+    _, _, rebooted = satellite(disk.crash("nothing"))
+    assert rebooted.recover(NOW_S) is None
+    word = rebooted.last_word(NOW_S)
+    assert word is not None
+    assert (word.version, word.outcome) == (2, ApplyOutcome.ROLLED_BACK)
+    assert word.reason.startswith("in flight: not finite")
+
+
+def test_a_crash_loop_on_probation_is_reported_with_its_reason():
+    disk, store, updater = satellite()
+    updater.receive(bundle(), NOW_S)
+    updater.complete(True, {}, "ok", NOW_S)
+    reports = []
+    for _ in range(4):
+        disk, store, updater = satellite(disk.crash("nothing"))
+        reports.append(updater.recover(NOW_S))
+        store.note_boot()
+    assert reports[:3] == [None, None, None]
+    assert reports[3].outcome is ApplyOutcome.ROLLED_BACK
+    assert "crash loop" in reports[3].reason
+    assert store.active().digest == digest_tensors(BASE)
 
 
 def test_a_failed_canary_goes_back_and_the_version_is_spent():
@@ -143,6 +181,7 @@ def test_a_second_update_builds_on_the_first():
     _, store, updater = satellite()
     updater.receive(bundle(), NOW_S)
     updater.complete(True, {}, "ok", NOW_S)
+    updater.confirm("ok", NOW_S)
     target = RESULT | {"b": RESULT["b"] + 1}
     payload = make_delta(RESULT, target, Exact())
     second = manifest(3, payload, target, base=digest_tensors(RESULT))
@@ -161,7 +200,7 @@ def test_what_is_staged_survives_a_reboot_with_its_canary():
     assert pending is not None
     assert pending.manifest.canary == CANARY
     assert digest_tensors(pending.weights) == digest_tensors(RESULT)
-    assert rebooted.complete(True, {}, "ok", NOW_S).outcome is ApplyOutcome.CONFIRMED
+    assert rebooted.complete(True, {}, "ok", NOW_S).outcome is ApplyOutcome.ACCEPTED
 
 
 def test_a_reboot_in_the_trial_is_reported_as_a_roll_back():
@@ -269,7 +308,7 @@ def steps_bomb() -> bytes:
 def table_bomb() -> bytes:
     section = zbomb(1 << 26)
     data = struct.pack("<II", 1 << 20, len(section)) + section
-    return MAGIC + bytes([2 * len(data) & 127 | 128, 2 * len(data) >> 7 & 127 | 128, 2 * len(data) >> 14]) + data
+    return MAGIC + bytes([2 * len(data) & 127 | 128, 2 * len(data) >> 7]) + data
 
 
 THREE = {"trust": b"", "manifest": b"", "payload": PAYLOAD}
@@ -460,6 +499,13 @@ def test_replay_and_downgrade_are_refused_after_each_step():
         assert isinstance(report, ApplyReport)
         assert "not above 5" in report.reason or "timestamp" in report.reason
     updater.complete(True, {}, "ok", NOW_S)
+    before = disk.contents()
+    for stale in (old, new, bundle(manifest(6))):
+        report = updater.receive(stale, NOW_S)
+        assert isinstance(report, ApplyReport)
+        assert "on probation" in report.reason
+    assert (disk.contents(), store.active().version) == (before, 5)
+    updater.confirm("ok", NOW_S)
     before = disk.contents()
     for stale in (old, new, bundle(manifest(6))):
         report = updater.receive(stale, NOW_S)

@@ -4,34 +4,37 @@ It is told the time, the battery's charge and when a window opens; it never wait
 What must survive a reboot is in the slots (flash), in the storage's and the link's state (`to_json`), and in two counters.
 
     capture  -> observe()       tiles; detections queued as GeoJSON; hard samples into storage; by the power guard's leave
-    AOS      -> prepare_pass()  beacon first, then samples chosen for this window's bytes and joules
-    received -> receive()       an update: verify, stage, try on the canary, confirm or roll back
+    AOS      -> prepare_pass()  the end of a probation; beacon first, then samples chosen for this window's bytes and joules
+    received -> receive()       an update: verify, stage, try on the canary, fly it on probation or go back
     reboot   -> boot()          recover the slots, try what was staged, fall back from a model that does not load, and report
+
+The model itself, its trial and its probation are `flying`'s.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from orbitloop.algorithms.boxes import f1, match
 from orbitloop.algorithms.tiling import tile_windows
-from orbitloop.errors import ImageError, ModelError, StateError, WireError
+from orbitloop.errors import ImageError, StateError, WireError
 from orbitloop.link.session import Endpoint
-from orbitloop.onboard.engine import Engine
+from orbitloop.onboard.flying import FlyingModel, Looked
 from orbitloop.onboard.geojson import feature_collection
-from orbitloop.onboard.pipeline import SceneResult, detect_scene, make_samples
+from orbitloop.onboard.pipeline import SceneResult, make_samples
 from orbitloop.onboard.power import PowerGuard
-from orbitloop.onboard.resident import PinnedEngine, ResidentEngine
+from orbitloop.onboard.resident import ResidentEngine
 from orbitloop.onboard.slots import SlotStore
 from orbitloop.onboard.storage import Storage
-from orbitloop.onboard.updates import Staged, Updater
-from orbitloop.onboard.weights import load_weights
+from orbitloop.onboard.trial import TrialLimits, TrialRunner
+from orbitloop.onboard.trial_bench import EngineFactory, InProcess
+from orbitloop.onboard.updates import Staged, Updater, bounded
 from orbitloop.plugins.kinds import Miner, Screen, Selector
 from orbitloop.records.contact import ContactWindow
 from orbitloop.records.detections_wire import detections_to_bytes
@@ -44,12 +47,11 @@ from orbitloop.records.sample_wire import sample_from_bytes, sample_to_bytes
 from orbitloop.records.scene import Scene
 from orbitloop.records.update import ApplyOutcome, ApplyReport
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
-EngineFactory = Callable[[bytes, Weights], Engine]
-
 BEACON, DETECTION, SAMPLE, UPDATE, TRUST = "beacon", "detection", "sample", "update", "trust"
 BEACON_PRIORITY, DETECTION_PRIORITY, SAMPLE_PRIORITY = 0, 10, 20
 KEPT_REPORTS = 8
+LEAST_CASES, RECENT_TILES = 4, 8
+"""With fewer tiles of its canary held here, a candidate is also shown the newest ones that are."""
 MAX_TILE_PIXELS = 4_000_000
 
 
@@ -58,7 +60,7 @@ class AgentSettings:
     """What the mission says of one satellite.
 
     `keep_easy` is the share of easy tiles kept as a random probe: confident mistakes are found no other way.
-    `transmit_j_per_byte` and `energy_per_tile_j` are joules. `canary_max_loss` is in F1 on the canary's tiles.
+    `transmit_j_per_byte` and `energy_per_tile_j` are joules. `trial` is what a new model must keep.
     """
 
     satellite: str
@@ -67,7 +69,7 @@ class AgentSettings:
     keep_easy: float = 0.02
     energy_per_tile_j: float = 2.1
     transmit_j_per_byte: float = 1e-6
-    canary_max_loss: float = 0.1
+    trial: TrialLimits = field(default_factory=TrialLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,11 @@ class Observation:
 
 
 class Agent:
-    """One satellite. The parts come wired from a composition root; `engine_factory` turns a slot into a running model."""
+    """One satellite. The parts come wired from a composition root.
+
+    `engine_factory` turns a slot into a running model; `runner` tries a new one, in this process unless another is given;
+    `cpu_clock` times the model in flight, where it is to be timed.
+    """
 
     def __init__(
         self,
@@ -105,25 +111,25 @@ class Agent:
         selector: Selector,
         guard: PowerGuard,
         engine_factory: EngineFactory,
+        runner: TrialRunner | None = None,
+        cpu_clock: Callable[[], float] | None = None,
     ) -> None:
         self.settings, self.slots, self.updater = settings, slots, updater
+        runner = runner or InProcess(lambda graph, weights: self.model.engine_factory(graph, weights))
+        self.model = FlyingModel(slots, updater, engine_factory, runner, settings.trial, cpu_clock)
         self.storage, self.endpoint = storage, endpoint
         self.screen = screen
         self.miner: Miner = WithProbe(miner, settings.keep_easy)
-        self.selector, self.guard, self.engine_factory = selector, guard, engine_factory
+        self.selector, self.guard = selector, guard
         self.tiles_seen = self.tiles_dropped = self.hard_seen = 0
         self.reports: list[ApplyReport] = []
         self.told_version = 0
         """The newest update whose end has been reported."""
-        self._engine: ResidentEngine | None = None
 
     @property
     def engine(self) -> ResidentEngine:
-        """The running model, built from the active slot when first asked for; a confirmed update is swapped into it."""
-        if self._engine is None:
-            active = self.slots.active()
-            self._engine = ResidentEngine(self.engine_factory(active.graph, load_weights(active.weights)), active.digest)
-        return self._engine
+        """The running model."""
+        return self.model.engine
 
     def boot(self, now_s: float) -> None:
         """Bring the slots into order after a start, whatever stopped the satellite before.
@@ -132,16 +138,8 @@ class Agent:
             StateError: there is no intact model that may fly, or the flash refuses.
             ModelError: the runtime refuses every model that may fly.
         """
-        self._engine = None
-        self._report(self.updater.recover(now_s))
-        try:
-            self.engine  # noqa: B018  (built when asked for)
-        except ModelError as error:
-            report = self.updater.fall_back(f"the model does not load: {error.what}", now_s)
-            if report is None:
-                raise
+        for report in self.model.boot(now_s):
             self._report(report)
-            self.engine  # noqa: B018
         try:
             staged = self.updater.pending()
         except StateError as error:  # whole, and yet this software cannot read it: given up, for it must not keep us down
@@ -149,7 +147,8 @@ class Agent:
         else:
             self._report(self._try(staged, now_s) if staged is not None else None)
         last = self.updater.last_word(now_s)
-        self._report(last if last is not None and last.version > self.told_version else None)
+        told = last is not None and (last.version, last.outcome) in {(r.version, r.outcome) for r in self.reports}
+        self._report(last if last is not None and last.version > self.told_version and not told else None)
 
     def observe(self, scene: Scene, battery_wh: float) -> Observation:
         """Look at one capture: detect, mine, keep what is hard. Tiles cost energy; without it the capture is let go."""
@@ -158,15 +157,17 @@ class Agent:
         tiles = len(tile_windows(width, height, rules.tile_px, rules.overlap_px))
         if not self.guard.may_spend(tiles * self.settings.energy_per_tile_j, battery_wh):
             return Observation(None, (), 0, 0.0)
-        with self.engine.pinned() as engine:  # one model for the whole capture, whatever is swapped meanwhile
-            self.screen.reset()  # each capture's detections stand for themselves
-            result = detect_scene(engine, scene.pixels, screen=self.screen)
+        twice = self.guard.may_spend(2 * tiles * self.settings.energy_per_tile_j, battery_wh)
+        looked = self.model.look(scene.pixels, self.screen, scene.captured_at_s, second_look=twice)
+        for report in looked.reports:
+            self._report(report)
+        result = looked.result
         hard = make_samples(
             scene,
             result,
             self.miner,
             satellite=self.settings.satellite,
-            model_digest=engine.digest,
+            model_digest=looked.digest,
             image_format=self.settings.image_format,
             quality=self.settings.quality,
         )
@@ -182,22 +183,22 @@ class Agent:
                 sample.embedding,
             )
             stored += self.storage.put(candidate, data)
-        self._queue_detections(scene, result, engine)
+        self._queue_detections(scene, looked)
         self.tiles_seen += len(result.tiles)
         self.tiles_dropped += result.counts.tiles - len(result.tiles)
         self.hard_seen += len(hard)
-        return Observation(result, tuple(hard), stored, len(result.tiles) * self.settings.energy_per_tile_j)
+        return Observation(result, tuple(hard), stored, looked.tiles * self.settings.energy_per_tile_j)
 
-    def _queue_detections(self, scene: Scene, result: SceneResult, engine: PinnedEngine) -> None:
+    def _queue_detections(self, scene: Scene, looked: Looked) -> None:
         """Queue what was found in a scene: the product, final at once, whatever becomes of its hard tiles."""
-        if not len(result.detections):
+        if not len(looked.result.detections):
             return
         collection = feature_collection(
-            result.detections,
-            classes=engine.metadata.classes,
+            looked.result.detections,
+            classes=looked.metadata.classes,
             scene_id=scene.scene_id,
             captured_at_s=scene.captured_at_s,
-            model_digest=engine.digest,
+            model_digest=looked.digest,
             geo=scene.geo,
         )
         payload = detections_to_bytes(collection)
@@ -211,6 +212,8 @@ class Agent:
         What waits in the queue is counted first: all of it against the window and the battery, its samples against the budget.
         """
         self.updater.count_contact()
+        for report in self.model.contact(now_s):
+            self._report(report)
         payload = beacon_to_bytes(self.beacon(battery_wh, now_s))
         self.endpoint.offer(BEACON, payload, priority=BEACON_PRIORITY, now_s=now_s, key=self.settings.satellite)
         capacity, energy_j, most = self._allowance(window, budget, battery_wh)
@@ -285,6 +288,7 @@ class Agent:
             "reports": [r.to_json() for r in self.reports],
             "storage": self.storage.to_json(),
             "endpoint": self.endpoint.to_json(),
+            "probation": self.model.to_json(),
         }
 
     def restore(self, value: Mapping[str, Any]) -> None:
@@ -298,53 +302,55 @@ class Agent:
             self.tiles_dropped = int(value.get("tiles_dropped", 0))
             self.reports = [ApplyReport.from_json(r) for r in value["reports"]]
             self.told_version = int(value.get("told_version", max((r.version for r in self.reports), default=0)))
+            probation = value.get("probation")
+            self.model.restore(None if probation is None else dict(probation))
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"the agent's saved state is malformed ({error!r})", where=self.settings.satellite) from error
 
     def _report(self, report: ApplyReport | None) -> None:
         if report is None:
             return
+        same = [r for r in self.reports if (r.version, r.outcome) == (report.version, ApplyOutcome.ACCEPTED)]
+        if same and report.outcome in (ApplyOutcome.CONFIRMED, ApplyOutcome.ROLLED_BACK):  # the last word takes its place
+            report = replace(
+                report, reason=bounded(f"{report.reason}; {same[0].reason}"), canary=report.canary or same[0].canary
+            )
+            self.reports = [r for r in self.reports if r is not same[0]]
         self.reports = [*self.reports, report][-KEPT_REPORTS:]
-        if report.outcome is not ApplyOutcome.REFUSED:
+        if report.outcome in (ApplyOutcome.CONFIRMED, ApplyOutcome.ROLLED_BACK):
             self.told_version = max(self.told_version, report.version)
 
     def _try(self, staged: Staged, now_s: float) -> ApplyReport:
-        """Run the staged model on the canary beside the running one; confirm it or go back.
-
-        Should the running one fail on a tile, there is nothing to compare with, and nothing is confirmed.
-        """
+        """Run the staged model on the canary beside the running one; fly it on probation, or go back."""
         cases = self._canary(staged)
-        try:
-            self.updater.begin_trial()  # before anything runs: what crashes from here on must not be tried again at boot
-            before = _f1_on(self.engine, cases)
-            trial = self.engine_factory(staged.content.graph, staged.weights)
-            after = _f1_on(trial, cases)
-        except (ModelError, StateError) as error:
-            return self.updater.complete(False, {}, f"canary: {error.what}", now_s)
-        measured = {"cases": float(len(cases)), "f1_before": round(before, 4), "f1_after": round(after, 4)}
-        passed = after >= before - self.settings.canary_max_loss
-        verdict = f"canary: F1 {before:.3f} -> {after:.3f} on {len(cases)} tiles"
-        if not cases:
-            verdict = "canary: none of its tiles is held here; the model loads and runs"
-        report = self.updater.complete(passed, measured, verdict, now_s)
-        if report.outcome is ApplyOutcome.CONFIRMED:  # by the slots, which may refuse what the canary passed
-            # A confirmed model may have other classes or tiles; who still works on the one before the old one is waited for.
-            self.engine.swap(trial, self.slots.running().digest, another=True, wait_s=None)
-        return report
+        tiles, truths = [pixels for pixels, _ in cases], [boxes for _, boxes in cases]
+        if len(cases) < LEAST_CASES:
+            tiles += self._recent({case.sample_id for case in staged.manifest.canary})
+        return self.model.try_staged(staged, tiles, truths, now_s)
 
     def _canary(self, staged: Staged) -> list[tuple[npt.NDArray[np.uint8], Boxes]]:
         """Return the canary's tiles that are still in storage, with the ground's labels."""
         found = []
         for case in staged.manifest.canary:
-            if case.sample_id not in self.storage:
-                continue
-            try:
-                sample = sample_from_bytes(self.storage.get(case.sample_id))
-                pixels = decode_image(sample.image, max_pixels=MAX_TILE_PIXELS)
-                found.append((pixels, Boxes.from_json(case.boxes)))
-            except (WireError, ImageError, StateError, ValueError):
-                continue  # A tile that storage has damaged proves nothing about the model.
+            pixels = self._tile(case.sample_id)
+            with suppress(ValueError):  # labels that are no boxes prove nothing
+                found += [(pixels, Boxes.from_json(case.boxes))] if pixels is not None else []
         return found
+
+    def _recent(self, without: set[str]) -> list[npt.NDArray[np.uint8]]:
+        """Return the newest tiles in storage, for a canary that is not held here."""
+        newest = sorted(self.storage.list(), key=lambda c: (-c.captured_at_s, c.sample_id))
+        names = [c.sample_id for c in newest if c.sample_id not in without][:RECENT_TILES]
+        return [pixels for pixels in map(self._tile, names) if pixels is not None]
+
+    def _tile(self, sample_id: str) -> npt.NDArray[np.uint8] | None:
+        """Return a stored tile's pixels; None where it is gone or damaged, and so proves nothing about a model."""
+        if sample_id not in self.storage:
+            return None
+        try:
+            return decode_image(sample_from_bytes(self.storage.get(sample_id)).image, max_pixels=MAX_TILE_PIXELS)
+        except (WireError, ImageError, StateError, ValueError):
+            return None
 
 
 class WithProbe:
@@ -362,16 +368,3 @@ class WithProbe:
             return verdict
         draw = int.from_bytes(hashlib.sha256(prediction.embedding.tobytes()).digest()[:4], "big") / 0xFFFFFFFF
         return Mining(True, max(verdict.score, 0.5), "random probe of the easy tiles") if draw < self.share else verdict
-
-
-def _f1_on(engine: Engine, cases: list[tuple[npt.NDArray[np.uint8], Boxes]]) -> float:
-    """Return the F1 at IoU 0.5 over all cases, at the score that is reported; 0 without cases, after one blank run."""
-    size = engine.metadata.preprocessing.tile_px
-    if not cases:
-        engine.infer(np.full((1, size, size, 3), engine.metadata.preprocessing.pad_value, np.uint8))
-        return 0.0
-    hits = np.zeros(3, np.int64)
-    for pixels, boxes in cases:
-        result = detect_scene(engine, pixels)
-        hits += match(result.detections, boxes, 0.5)
-    return f1(*(int(v) for v in hits))

@@ -121,6 +121,12 @@ class SlotStore:
             raise StateError(f"nothing is staged: the spare slot is {table.spare_row.state}", where="slots")
         return self._content(table.spare, table.spare_row)
 
+    def fallback(self) -> SlotContent | None:
+        """Return what would fly if the active model were given up, checked likewise; None where there is nothing."""
+        table = self.table()
+        name = table.fallback
+        return None if name is None else self._content(name, table.rows[name])
+
     def stage(self, version: int, weights: bytes, digest: str, *, manifest: bytes = b"") -> SlotContent:
         """Write new weights beside the running model; its graph is the active one's.
 
@@ -183,8 +189,9 @@ class SlotStore:
             table = self._commit(with_row(table, table.spare, row))
         else:
             table = self._commit(self._without_active(table, reason))
-        with suppress(StateError):  # the step is made; what is left over goes at the next boot, or the next staging
+        with suppress(StateError):  # the step is made; what is left to do is done at the next boot, or the next staging
             self._erase(table)
+            self._copy_golden(table)
         return self.active()
 
     def note_boot(self) -> None:
@@ -222,8 +229,9 @@ class SlotStore:
         settled = settle(table, intact, notes, max_boots=self._max_boots)
         try:
             if settled != table or not self._mirrored(table):
-                self._commit(settled)
+                settled = self._commit(settled)
             self._erase(settled)
+            settled = self._copy_golden(settled)
         except StateError as error:
             notes.append(f"{error.what}: what was settled holds until the next boot")
             self._hold(settled)
@@ -279,6 +287,18 @@ class SlotStore:
         for name, row in table.slots.items():
             if row.state in (SlotState.EMPTY, SlotState.FAILED) and self._flash.exists(slot_file(name)):
                 self._flash.delete(slot_file(name))
+
+    def _copy_golden(self, table: SlotTable) -> SlotTable:
+        """Fly the golden model from a slot, so that there are two of it; the slot that has news keeps them."""
+        if table.active != GOLDEN:
+            return table
+        name = next(n for n in NAMES if n != table.spare)
+        content = replace(self._content(GOLDEN, table.golden), slot=name)
+        record = write_slot(content)
+        self._flash.write_atomic(slot_file(name), record)
+        row = _confirmed(content, record)
+        self._content(name, row)
+        return self._commit(replace(with_row(table, name, row), active=name))
 
     def _content(self, name: str, row: SlotRow) -> SlotContent:
         data = self._read(name)

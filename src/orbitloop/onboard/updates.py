@@ -177,7 +177,7 @@ class Updater:
         self._slots.begin_trial()
 
     def complete(self, passed: bool, canary: Mapping[str, float], reason: str, now_s: float) -> ApplyReport:
-        """Confirm the tried model or go back, by the canary's verdict, and report it.
+        """Let the tried model fly on probation or go back, by the canary's verdict, and report it.
 
         Raises:
             StateError: nothing was staged.
@@ -189,19 +189,30 @@ class Updater:
             try:
                 if row.state is SlotState.STAGED:
                     self._slots.begin_trial()
-                self._slots.confirm()
+                self._slots.accept()
             except StateError as error:
                 if self._slots.table().spare_row.state not in (SlotState.STAGED, SlotState.TRIAL):
                     raise
                 passed, reason = False, f"{error.where}: {error.what}"
         if not passed:
             self._slots.roll_back(reason)
-        outcome = ApplyOutcome.CONFIRMED if passed else ApplyOutcome.ROLLED_BACK
+        outcome = ApplyOutcome.ACCEPTED if passed else ApplyOutcome.ROLLED_BACK
         measured = {name: float(value) for name, value in canary.items() if math.isfinite(value)}
-        return ApplyReport(row.version, outcome, reason, self._slots.active().digest, now_s, measured)
+        return ApplyReport(row.version, outcome, bounded(reason), self._slots.active().digest, now_s, measured)
+
+    def confirm(self, reason: str, now_s: float) -> ApplyReport:
+        """End the probation of the model that flies well, and report it.
+
+        Raises:
+            StateError: none is on probation, its slot is damaged, or the flash refuses.
+        """
+        if self._slots.running().state is not SlotState.PROBATION:
+            raise StateError("there is no model on probation to confirm", where="updates")
+        active = self._slots.confirm()
+        return ApplyReport(active.version, ApplyOutcome.CONFIRMED, bounded(reason), active.digest, now_s, {})
 
     def recover(self, now_s: float) -> ApplyReport | None:
-        """Bring the slots into order at boot; return the report of a trial that the reboot ended, if one was.
+        """Bring the slots into order at boot; return the report of an update that the reboot ended, if one was.
 
         Raises:
             StateError: there is no model that boots.
@@ -209,7 +220,7 @@ class Updater:
         found = self._slots.recover()
         if found.interrupted_version is None:
             return None
-        reason = "trial was interrupted by a reboot"
+        reason = found.reason or "ended by a reboot"
         return ApplyReport(found.interrupted_version, ApplyOutcome.ROLLED_BACK, reason, found.active.digest, now_s, {})
 
     def fall_back(self, reason: str, now_s: float) -> ApplyReport | None:
@@ -223,10 +234,10 @@ class Updater:
         if fallback is None or table.rows[fallback].digest == given_up.digest:
             return None
         active = self._slots.roll_back(reason)
-        return ApplyReport(given_up.version, ApplyOutcome.ROLLED_BACK, reason, active.digest, now_s, {})
+        return ApplyReport(given_up.version, ApplyOutcome.ROLLED_BACK, bounded(reason), active.digest, now_s, {})
 
     def last_word(self, now_s: float) -> ApplyReport | None:
-        """Return how the newest update ended, by the slots themselves; None if there was none, or it has not ended.
+        """Return how the newest update stands, by the slots themselves; None if there was none, or it waits for its trial.
 
         For a satellite that lost power between the end of an update and the saving of its report.
         """
@@ -235,7 +246,9 @@ class Updater:
         if version == active.version:
             if not active.manifest:  # the factory's
                 return None
-            outcome, reason = ApplyOutcome.CONFIRMED, "found running after a reboot"
+            proven = table.active_row.state is not SlotState.PROBATION
+            outcome = ApplyOutcome.CONFIRMED if proven else ApplyOutcome.ACCEPTED
+            reason = "found running after a reboot" if proven else "found on probation after a reboot"
         elif spare.state in (SlotState.STAGED, SlotState.TRIAL):
             return None
         else:
@@ -294,6 +307,11 @@ class Updater:
         return weights
 
 
+def bounded(reason: str) -> str:
+    """Return a reason as a table and a beacon can hold it: one line, printable, of a bounded length."""
+    return "".join(c if c.isprintable() else "?" for c in reason[: 2 * MAX_REASON_CHARACTERS])[:MAX_REASON_CHARACTERS]
+
+
 def _no_root_skipped(files: Files, believed: Believed) -> None:
     newest = believed.version("root")
     numbers = {name: name.split(".")[0] for name in files.files if role_of(name) == "root"}
@@ -305,4 +323,4 @@ def _no_root_skipped(files: Files, believed: Believed) -> None:
 def _reason(error: OrbitloopError) -> str:
     """Return what goes down in the beacon: one bounded line of UTF-8, whatever stood in the bytes that are refused."""
     text = f"{error.where}: {error.what}" if error.where else error.what
-    return "".join(c if c.isprintable() else "?" for c in text[: 2 * MAX_REASON_CHARACTERS])[:MAX_REASON_CHARACTERS]
+    return bounded(text)

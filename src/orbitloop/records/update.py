@@ -81,10 +81,12 @@ class UpdateManifest:
 class ApplyOutcome(StrEnum):
     """How an update ended on a satellite."""
 
+    ACCEPTED = "accepted"
+    """Verified, staged, tried on the canary, running on probation: not the last word."""
     CONFIRMED = "confirmed"
-    """Verified, staged, tried on the canary, running."""
+    """Probation ended well; the model runs."""
     ROLLED_BACK = "rolled_back"
-    """Tried and found worse or broken; the earlier model runs on."""
+    """Found worse or broken, on the canary or in flight; the earlier model runs."""
     REFUSED = "refused"
     """Not what it should be; nothing on board was touched."""
     BELIEVED = "believed"

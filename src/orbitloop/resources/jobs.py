@@ -138,12 +138,40 @@ class Gate(Section):
 
 
 class Canary(Section):
-    """The trial on board before an update is confirmed."""
+    """The trial on board before an update may fly."""
 
     cases: Annotated[int, Field(ge=0, le=10_000), Integral] = 8
     """Labelled tiles that travel with the update; 0 = no trial by accuracy."""
     max_loss: Share = 0.1
-    """Most that the trial may stay behind the running model on the same tiles, in F1 at IoU 0.5."""
+    """From this loss on the trial fails: behind the running model on the same tiles, in F1 or in recall at IoU 0.5. 0 = any
+    loss; 1 = none."""
+    max_slowdown: float = Field(default=3.0, ge=1, le=1000)
+    """Most CPU time that it may take on a tile, in units of what the running model takes."""
+    seconds: float = Field(default=60.0, gt=0, le=86400)
+    """Wall seconds for the whole trial; then it hangs, and fails."""
+    memory_mb: float = Field(default=1000.0, ge=64, le=1e6)
+    """Memory that the trial's process may hold, MB (10^6 bytes): both models and what they need for a tile."""
+    isolated: bool = True
+    """Try it in a process of its own, so that a crash, a hang or hunger for memory ends the trial and nothing else. Costs about
+    half a second per update and satellite; large fleets may be simulated without."""
+
+
+class Probation(Section):
+    """The time after the trial, until a contact confirms the update."""
+
+    contacts: Annotated[int, Field(ge=1, le=1000), Integral] = 1
+    """Passes that an update lasts on probation whose canary has proven it."""
+    contacts_unproven: Annotated[int, Field(ge=1, le=1000), Integral] = 3
+    """The same where the canary could prove nothing: its tiles are gone, or neither model finds an object on them."""
+    boots: Annotated[int, Field(ge=0, le=100), Integral] = 2
+    """Boots between two passes that are put up with; one more is a crash loop, and the model before flies again."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Probation:
+        if self.contacts_unproven < self.contacts:
+            raise wrong("contactsUnproven is below contacts", "an unproven update needs no less proof in flight")
+        return self
+
 
 
 class Update(Section):
@@ -157,6 +185,8 @@ class Update(Section):
     """Precision of scales, biases and batch-norm: about as many bits of each value."""
     canary: Canary = Canary()
     """The trial on board."""
+    probation: Probation = Probation()
+    """The time after it."""
 
 
 class Budgets(Section):

@@ -15,10 +15,12 @@ from orbitloop.clock import parse_utc_s
 from orbitloop.delta.codecs import BUILT_IN
 from orbitloop.link.session import Endpoint
 from orbitloop.onboard.adapters.onnx_engine import OnnxEngine
+from orbitloop.onboard.adapters.trial_process import ProcessTrial
 from orbitloop.onboard.agent import Agent, AgentSettings
 from orbitloop.onboard.power import PowerGuard
 from orbitloop.onboard.slots import SlotStore
 from orbitloop.onboard.storage import Storage
+from orbitloop.onboard.trial import TrialLimits
 from orbitloop.onboard.trust_store import TrustStore
 from orbitloop.onboard.updates import Updater
 from orbitloop.onboard.weights import save_weights
@@ -31,6 +33,7 @@ from orbitloop.orbit.sun import eclipse_intervals
 from orbitloop.plugins.registry import Registry
 from orbitloop.records.contact import ContactPlan
 from orbitloop.resources.fleet import ElementsOrbit, OmmOrbit, Satellite, TleOrbit
+from orbitloop.resources.jobs import Update
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.flash import MemoryFlash
 from orbitloop.trust.refresh import Policy
@@ -156,7 +159,7 @@ def build_satellite(
     kept = blobs or {}
     flash = MemoryFlash(dict(kept.get("flash", {})))
     samples, space, ground = (dict(kept.get(k, {})) for k in ("samples", "space", "ground"))
-    slots, codec = SlotStore(flash), job.update.codec
+    slots, codec = SlotStore(flash, max_trial_boots=job.update.probation.boots), job.update.codec
     if saved is None:
         slots.install_factory(model.graph, save_weights(model.launched.tensors))
     storage_bytes = int(spec.spec.storage_mb * 1e6)
@@ -169,7 +172,7 @@ def build_satellite(
             keep_easy=job.samples.keep_easy,
             energy_per_tile_j=spec.spec.energy_per_tile_j,
             transmit_j_per_byte=8 * power.transmit_w / spec.spec.link.downlink_bps,
-            canary_max_loss=job.update.canary.max_loss,
+            trial=_limits(job.update),
         ),
         slots=slots,
         updater=Updater(
@@ -194,6 +197,7 @@ def build_satellite(
         ),
         guard=PowerGuard(power.battery_wh, power.min_soc),
         engine_factory=lambda graph, weights: OnnxEngine(graph, weights, threads=plan.mission.spec.threads),
+        runner=ProcessTrial(threads=plan.mission.spec.threads) if job.update.canary.isolated else None,
     )
     elements = elements_of(name, spec, plan.start_s)
     satellite = SimulatedSatellite(
@@ -220,8 +224,21 @@ def build_satellite(
         contacts, root, targets = (int(n) for n in saved["held_trust"])
         satellite.held_trust = contacts, root, targets
         satellite.heard_reports = {int(v) for v in saved["heard_reports"]}
-    agent.boot(satellite.battery_at_s)
+    if saved is None:  # a run that is resumed is no reboot of its satellites: boots count against a model on probation
+        agent.boot(satellite.battery_at_s)
     return satellite
+
+
+def _limits(update: Update) -> TrialLimits:
+    canary, probation = update.canary, update.probation
+    return TrialLimits(
+        canary.max_loss,
+        canary.max_slowdown,
+        canary.seconds,
+        int(canary.memory_mb * 1e6),
+        probation.contacts,
+        probation.contacts_unproven,
+    )
 
 
 def saved_state(satellite: SimulatedSatellite) -> tuple[dict[str, Any], dict[str, dict[str, bytes]]]:
