@@ -307,11 +307,26 @@ def test_state_without_its_blobs():
     a, b = Endpoint({}, SMALL), Endpoint({}, SMALL)
     a.offer("sample", payload(1000), priority=5, now_s=0.0)
     deliver(a.transmit(700, 0.0), b)
-    with pytest.raises(StateError, match="not in the saved blobs"):
-        Endpoint.from_json(a.to_json(), {}, SMALL)
     bare = Endpoint.from_json(b.to_json(), {}, SMALL)  # a receiver asks again for what it lost
     assert bare.partial_bytes == 0
     assert received(settle(a, bare))[0].payload == payload(1000)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_queued_item_without_its_bytes_is_given_up_and_the_others_go_on(damage):
+    a, b = Endpoint({}, SMALL), Endpoint({}, SMALL)
+    lost = a.offer("sample", payload(1000), priority=5, now_s=0.0)
+    a.offer("sample", payload(900, seed=2), priority=6, now_s=0.0)
+    deliver(a.transmit(700, 0.0), b)
+    blobs = {n: d[:-1] if damage == "cut" else d for n, d in a._blobs.items() if damage == "cut" or lost not in n}
+    if damage == "cut":
+        blobs = {n: d if lost in n else a._blobs[n] for n, d in blobs.items()}
+    again = Endpoint.from_json(a.to_json(), blobs, SMALL)
+    assert again.queued_items == 1
+    assert again.accounts["sample"].withdrawn_items == 1
+    assert f"out-{lost}" not in blobs
+    assert [event.payload for event in received(settle(again, b))] == [payload(900, seed=2)]
+    assert b.partial_bytes == 0, "the other end was told to forget the one that was lost"
 
 
 JSON = st.recursive(

@@ -145,6 +145,10 @@ class SendQueue:
         account.delivered_bytes += item.size_bytes
         return item
 
+    def lose(self, item_id: bytes) -> None:
+        """Take out an item whose payload is gone."""
+        self.account(self._remove(item_id).kind).withdrawn_items += 1
+
     def expire(self, now_s: float) -> list[OutgoingItem]:
         """Take out what is past its time, and return it."""
         gone = [item for item in self if item.expires_s is not None and item.expires_s <= now_s]

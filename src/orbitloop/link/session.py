@@ -215,8 +215,11 @@ class Endpoint:
     def from_json(cls, value: Any, blobs: MutableMapping[str, bytes], limits: Limits | None = None) -> Endpoint:
         """Read what `to_json` wrote. The endpoint goes on exactly where it was.
 
+        A queued item whose blob is missing or of another length is given up and told to the other end: one lost sample must
+        not keep a satellite silent.
+
         Raises:
-            StateError: the state is malformed, or the blob of a queued item is missing or has another length.
+            StateError: the state is malformed.
         """
         endpoint = cls(blobs, limits)
         try:
@@ -228,13 +231,10 @@ class Endpoint:
             endpoint._reports_seen, endpoint.bad_pdus = int(value["reports_seen"]), int(value["bad_pdus"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise StateError(f"saved link state is malformed ({error!r})", where="link") from error
-        for item in endpoint._queue:
-            if len(blobs.get(_blob_name(item.item_id), b"")) != item.size_bytes:
-                raise StateError(
-                    f"payload of queued item {item.item_id.hex()} ({item.kind}) is not in the saved blobs",
-                    where="link",
-                    remedy="restore state and blobs from the same save",
-                )
+        lost = [item for item in endpoint._queue if len(blobs.get(_blob_name(item.item_id), b"")) != item.size_bytes]
+        for item in lost:
+            endpoint._queue.lose(item.item_id)
+            endpoint._give_up(item)
         return endpoint
 
     def _hear(self, entry: ReportEntry) -> list[Event]:
