@@ -3,7 +3,9 @@
 It keeps two worlds: the one that the program sees (cached) and the one that survives for sure (durable). Changes of names wait
 in order until `sync_folder`; bytes wait until `sync_file`. At a cut the pessimist chooses what else survived: any prefix of the
 waiting name changes (a journal keeps their order, and never waits for the bytes) and, per file, nothing, all or part of the
-bytes.
+bytes, zeros in their place, or any choice of their sectors.
+
+With `moments` it keeps what it was before each operation, so that one run gives every cut.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 SURVIVAL = ("nothing", "names", "names and half", "bytes", "everything", "random 0", "random 1", "random 2")
+TORN = (*SURVIVAL, "zeros", "sectors 0", "sectors 1", "sectors 2")
+SECTOR_BYTES = 512
 
 
 class PowerCut(BaseException):
@@ -39,11 +43,11 @@ class CuttingDisk:
     names_cached: dict[str, Inode] = field(default_factory=dict)
     names_durable: dict[str, Inode] = field(default_factory=dict)
     waiting: list[tuple[str, str, Inode | None]] = field(default_factory=list)
+    moments: list[CuttingDisk] | None = None
 
     def clone(self, cut_at: int | None = None, error: int | None = None) -> CuttingDisk:
-        other = copy.deepcopy(self)
-        other.cut_at, other.error, other.done = cut_at, error, 0
-        return other
+        worlds = copy.deepcopy((self.names_cached, self.names_durable, self.waiting))
+        return CuttingDisk(self.sync_files, self.sync_folders, cut_at, error, 0, *worlds)
 
     def crash(self, survival: str, seed: int = 0) -> CuttingDisk:
         """Return the disk as the next boot finds it; the clone is durable as a whole."""
@@ -51,7 +55,7 @@ class CuttingDisk:
         kept = len(self.waiting)
         if survival in ("nothing", "bytes"):
             kept = 0
-        elif survival.startswith("random"):
+        elif survival.startswith(("random", "sectors")):
             kept = int(rng.integers(0, kept + 1))
         names = dict(self.names_durable)
         for verb, name, inode in self.waiting[:kept]:
@@ -68,6 +72,10 @@ class CuttingDisk:
             return inode.durable
         if survival == "names and half":
             return inode.cached[: len(inode.cached) // 2]
+        if survival == "zeros":
+            return inode.durable + bytes(max(0, len(inode.cached) - len(inode.durable)))
+        if survival.startswith("sectors"):
+            return _sectors(inode, rng)
         if survival.startswith("random") and rng.random() < 0.7:
             torn = bytearray(inode.cached[: int(rng.integers(0, len(inode.cached) + 1))])
             if torn and rng.random() < 0.5:
@@ -90,6 +98,8 @@ class CuttingDisk:
         except (PowerCut, OSError):
             self.names_cached[name].cached += chunk[: len(chunk) // 2]
             raise
+        if self.moments:
+            self.moments[-1].names_cached[name].cached += chunk[: len(chunk) // 2]
         self.names_cached[name].cached += chunk
 
     def sync_file(self, name: str) -> None:
@@ -135,8 +145,21 @@ class CuttingDisk:
         return {name: inode.cached for name, inode in self.names_cached.items()}
 
     def _step(self) -> None:
+        if self.moments is not None:
+            self.moments.append(self.clone())
+            self.moments[-1].done = self.done
         at, self.done = self.done, self.done + 1
         if at == self.cut_at:
             if self.error is None:
                 raise PowerCut
             raise OSError(self.error, "the disk refuses")
+
+
+def _sectors(inode: Inode, rng: np.random.Generator) -> bytes:
+    """Return the new length with each sector new, old or never written, in no order."""
+    old = inode.durable.ljust(len(inode.cached), b"\0")
+    found = bytearray(len(inode.cached))
+    for start in range(0, len(found), SECTOR_BYTES):
+        part, draw = slice(start, start + SECTOR_BYTES), rng.random()
+        found[part] = inode.cached[part] if draw < 0.6 else old[part] if draw < 0.8 else bytes(len(found[part]))
+    return bytes(found)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torture_cuts
 from torture_section import Section
 
 
 def all_sections() -> list[Section]:
     """Return every section; names are unique."""
     sections: list[Section] = []
+    sections += torture_cuts.SECTIONS
     assert len({s.name for s in sections}) == len(sections)
     return sections

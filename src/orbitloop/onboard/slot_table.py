@@ -17,8 +17,9 @@ is never written again. An event happens to the spare or to the active slot, as 
 flies: the spare if it is CONFIRMED, else the golden model; where there is neither, nothing is given up. (!) After more boots on
 probation than are allowed without a sign of health. A staged model flies untried only where nothing else is left.
 
-While the active slot is on probation nothing is staged: its fallback would be erased. While the golden model flies, staging
-erases both slots, and there is nothing to confirm or to roll back: the golden model is CONFIRMED for good.
+While the active slot is on probation nothing is staged: its fallback would be erased. When the golden model takes over it is
+copied into a slot that counts for nothing, and flies from there, CONFIRMED: so there are two of it again. Should the flash not
+take the copy, it flies from its own file, and staging erases both slots.
 
 Four invariants make every cut harmless. (1) Where the active slot is PROBATION, its fallback is untouched; where it is
 CONFIRMED or golden, its own file is. (2) The table changes in one atomic write, before a file that it no longer needs goes, and

@@ -174,8 +174,7 @@ class SlotStore:
 
     def confirm(self) -> SlotContent:
         """End the probation of the active slot well."""
-        table = self.table()
-        table = confirmed(accepted(table) if table.spare_row.state is SlotState.TRIAL else table)
+        table = confirmed(self.table())
         self._content(table.active, table.active_row)
         self._commit(table)
         return self.active()
