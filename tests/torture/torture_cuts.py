@@ -43,10 +43,10 @@ def aftermath(script: Script, disk: CuttingDisk, allowed: frozenset[int], *, run
     stamp = satellite.trust.load().version("timestamp")
     if stamp not in script.stamps and not damaged:
         return f"boot: timestamp {stamp} is believed, not one of {sorted(script.stamps)}"
-    return _goes_on(script, script.satellite(disk), disk, run=run)
+    return _goes_on(script, script.satellite(disk), disk, run=run, damaged=damaged)
 
 
-def _goes_on(script: Script, satellite: Satellite, disk: CuttingDisk, *, run: bool) -> str:
+def _goes_on(script: Script, satellite: Satellite, disk: CuttingDisk, *, run: bool, damaged: bool) -> str:
     """Send the update again, confirm it, and replay it."""
     satellite.boot()
     satellite.contact()
@@ -61,7 +61,8 @@ def _goes_on(script: Script, satellite: Satellite, disk: CuttingDisk, *, run: bo
         bundles = (script.ground.bundle(satellite.store.table().highest_version + 1, flying),)  # made by what the beacon said
     for bundle in bundles:
         refused = "" if satellite.store.running().version >= script.new else satellite.receive(bundle) or _flown(satellite)
-        if refused and "not above" not in refused:
+        spent = damaged or "interrupted" in satellite.store.table().spare_row.reason  # by a trial, or what was staged decayed
+        if refused and not (spent and "not above" in refused):
             return f"sent again: refused ({refused})"
     running, newest = satellite.store.running(), satellite.store.table().highest_version
     if running.state is not SlotState.CONFIRMED or running.version != newest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torture_cuts
+import torture_errno
 from torture_section import Section
 
 
@@ -10,5 +11,6 @@ def all_sections() -> list[Section]:
     """Return every section; names are unique."""
     sections: list[Section] = []
     sections += torture_cuts.SECTIONS
+    sections += torture_errno.SECTIONS
     assert len({s.name for s in sections}) == len(sections)
     return sections

@@ -300,6 +300,11 @@ class SlotStore:
         return self._commit(replace(with_row(table, name, row), active=name))
 
     def _content(self, name: str, row: SlotRow) -> SlotContent:
+        with suppress(StateError):
+            return self._verified(name, row)
+        return self._verified(name, row)  # what is damaged is given up, so a read that failed once is tried again
+
+    def _verified(self, name: str, row: SlotRow) -> SlotContent:
         data = self._read(name)
         if digest_bytes(data) != row.record:
             raise StateError("slot's digest differs from the table's: its content was damaged", where=f"slot {name}")
@@ -311,11 +316,11 @@ class SlotStore:
     def _intact(self, name: str, row: SlotRow) -> bool:
         if row.state in (SlotState.EMPTY, SlotState.FAILED):
             return False
-        for _ in range(2):  # what is found damaged is erased, so a read that failed once is tried again
-            with suppress(StateError):
-                self._content(name, row)
-                return True
-        return False
+        try:
+            self._content(name, row)
+        except StateError:
+            return False
+        return True
 
     def _rebuild(self) -> SlotTable | None:
         """Return a table from the files alone, by invariant 4: the older of two slots, or the golden model, flies."""

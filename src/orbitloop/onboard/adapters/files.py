@@ -10,6 +10,7 @@ It keeps to its folder: a name has no path separator, no leading dot, and is nev
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -68,7 +69,10 @@ class OsDisk:
         try:
             left = memoryview(chunk)
             while left:
-                left = left[os.write(handle, left) :]
+                written = os.write(handle, left)
+                if not written:
+                    raise OSError(errno.EIO, "the device takes no bytes")
+                left = left[written:]
         finally:
             os.close(handle)
 
@@ -116,10 +120,9 @@ class FileFlash:
     def __init__(self, disk: Disk, *, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._disk = disk
         self._chunk_bytes = chunk_bytes
-        for name in _reported("flash", disk.names):
-            if name.endswith(TEMPORARY):
-                with contextlib.suppress(OSError):  # a disk that takes no more writes must still be read
-                    disk.remove(name)
+        with contextlib.suppress(OSError):  # a disk that takes no more writes must still be read
+            for name in [name for name in disk.names() if name.endswith(TEMPORARY)]:
+                disk.remove(name)
 
     @classmethod
     def on(cls, folder: Path) -> FileFlash:
