@@ -118,7 +118,8 @@ class FlyingModel:
             self.updater.begin_trial()  # before anything runs: what crashes from here on must not be tried again at boot
             active = self.slots.active()
             running, candidate = ModelBytes(active.graph, active.weights), ModelBytes(content.graph, content.weights)
-            verdict = judge(self.runner.run(TrialJob(running, candidate, tuple(tiles), self.limits)), truths, self.limits)
+            job = TrialJob(running, candidate, tuple(tiles), self.limits)
+            verdict = judge(self.runner.run(job), job, truths)
             trial = self.engine_factory(content.graph, staged.weights) if verdict.passed else None
         except (ModelError, StateError) as error:
             return self.updater.complete(False, {}, f"canary: {error.what}", now_s)

@@ -37,6 +37,7 @@ LEAST_SURE = 5
 LEAST_AGREEMENT = 0.5
 FLOOD_FACTOR, FLOOD_PER_TILE = 10, 10
 TIMING_ROUNDS = 3
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +119,18 @@ class Verdict:
     measured: dict[str, float]
 
 
-def judge(findings: Findings, truths: Sequence[Boxes], limits: TrialLimits) -> Verdict:
+def judge(findings: Findings, job: TrialJob, truths: Sequence[Boxes]) -> Verdict:
     """Say whether a candidate may fly.
 
     Args:
-        findings: what the runner says; the first `len(truths)` tiles are the canary's, the others have no labels.
+        findings: what the runner says.
+        job: what it was asked; its first `len(truths)` tiles are the canary's, the others have no labels.
         truths: the ground's labels of the canary's tiles.
-        limits: what must be kept.
     """
-    cases = len(truths)
+    cases, limits = len(truths), job.limits
     if findings.failure:
         return Verdict(False, False, f"canary: {findings.failure}", {})
-    if sorted(tile.index for tile in findings.tiles) != list(range(len(findings.tiles))) or len(findings.tiles) < cases:
+    if sorted(tile.index for tile in findings.tiles) != list(range(len(job.tiles))) or not findings.rounds:
         return Verdict(False, False, "canary: the trial did not look at every tile", {})
     if findings.slowdown > limits.max_slowdown:
         return Verdict(False, False, f"canary: {findings.slowdown:.0f} times as slow as the running model", {})
@@ -188,7 +189,7 @@ def _by_agreement(tiles: Sequence[TileFinding]) -> Verdict:
 def _keeps(now: float, then: float, max_loss: float) -> bool:
     """Say whether less than `max_loss` is lost. Where nothing may be lost nothing is; where all may be, any loss passes."""
     lost = then - now
-    return lost < max_loss or lost <= min(0.0, max_loss) or max_loss >= 1
+    return lost < max_loss - ROUNDING or lost <= min(0.0, max_loss) or max_loss >= 1
 
 
 def _share(part: int, whole: int) -> float:

@@ -75,8 +75,8 @@ def bench(job: TrialJob, load: EngineFactory, cpu_clock: Callable[[], float] | N
     except OrbitloopError as error:
         yield Failure(at.who, f"{error.what} as it {at.what}"[:MAX_TEXT])
     except Exception as error:  # an engine promises ModelError; one that breaks its word has failed all the same
-        said = " ".join(str(error).split())
-        yield Failure(at.who, f"{type(error).__name__} {said[:100]} as it {at.what}"[:MAX_TEXT])
+        said = " ".join([type(error).__name__, *str(error)[:200].split()])
+        yield Failure(at.who, f"{said} as it {at.what}"[:MAX_TEXT])
 
 
 def _events(job: TrialJob, load: EngineFactory, cpu_clock: Callable[[], float] | None) -> Iterator[Event]:
