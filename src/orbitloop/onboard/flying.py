@@ -24,7 +24,7 @@ import numpy.typing as npt
 from orbitloop.errors import ModelError, StateError
 from orbitloop.onboard.engine import Engine
 from orbitloop.onboard.pipeline import SceneResult, detect_scene
-from orbitloop.onboard.resident import ResidentEngine
+from orbitloop.onboard.resident import Loaded, ResidentEngine
 from orbitloop.onboard.slot_table import SlotState
 from orbitloop.onboard.slots import SlotStore
 from orbitloop.onboard.trial import ModelBytes, TrialJob, TrialLimits, TrialRunner, judge
@@ -162,7 +162,7 @@ class FlyingModel:
         if before is None:
             return self._looked(result, look.tiles, reports)
         try:
-            other, other_look = self._detect(before, pixels, screen)
+            other, other_look = self._detect(before[0], pixels, screen)
         except (ModelError, MemoryError):  # the model before has failed, not the one that is watched
             return self._looked(result, look.tiles, reports)
         dog.compare(other_look, look)
@@ -232,7 +232,7 @@ class FlyingModel:
         except StateError:  # not written, so it will be tried again; what is in memory flies meanwhile
             before = self._fallback()
             if before is not None:
-                self.engine.swap(before, self.engine.digest, another=True, wait_s=None)
+                self.engine.swap(*before, another=True, wait_s=None)
             return []
         if report is None:
             return []
@@ -257,11 +257,11 @@ class FlyingModel:
                     raise
                 reports.append(report)
 
-    def _fallback(self) -> Engine | None:
-        """Load the model before; None where there is none that loads."""
+    def _fallback(self) -> Loaded | None:
+        """Load the model before, and name it; None where there is none that loads."""
         try:
             content = self.slots.fallback()
-            return None if content is None else self._load(content.graph, content.weights)
+            return None if content is None else (self._load(content.graph, content.weights), content.digest)
         except (ModelError, StateError, MemoryError):
             return None
 
