@@ -10,7 +10,7 @@ import pytest
 import tiny_mission
 
 from orbitloop.resources.mission import MissionPlan
-from orbitloop.sim import rounds
+from orbitloop.sim import releases
 from orbitloop.sim.mission import MissionResult, run_mission
 from orbitloop.sim.runner import Watcher
 
@@ -39,7 +39,7 @@ def run_tiny(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
         folder = out or tmp_path_factory.mktemp("run")
         with pytest.MonkeyPatch.context() as patch:
             if not real_gate:
-                patch.setattr(rounds, "judge", tiny_mission.open_gate)
+                patch.setattr(releases, "judge", tiny_mission.open_gate)
             return run_mission(plan, Path("no-data"), folder, resume=resume, watcher=watcher, cache=cache)
 
     return run

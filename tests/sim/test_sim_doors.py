@@ -12,8 +12,8 @@ import pytest
 from tiny_mission import tiny_plan
 
 from orbitloop.delta.codecs import Exact
+from orbitloop.ground.chains import Edge
 from orbitloop.link.events import Received
-from orbitloop.onboard.weights import save_weights
 from orbitloop.plugins import registry
 from orbitloop.records.health import beacon_to_bytes
 from orbitloop.records.ids import digest_tensors
@@ -73,15 +73,13 @@ def test_a_satellite_whose_model_the_ground_does_not_have_gets_no_update(run):
 
 
 def test_the_ground_keeps_the_model_that_a_satellite_may_fall_back_to(run):
-    slots = run.satellites["sat-1"].agent.slots
-    launched = run.flight.launched
+    satellite, launched = run.satellites["sat-1"], run.flight.launched
     newer = {n: a + np.float32(0.01) if n.endswith(".bias") else a for n, a in launched.tensors.items()}
-    digest = digest_tensors(newer)
-    slots.stage(1, save_weights(newer), digest)
-    slots.begin_trial()
-    slots.confirm()
-    base = run.champion
-    run.champion = run.satellites["sat-1"].held_digest = digest
-    run.models_by_digest |= {digest: Held(newer, launched.master), "sha256:old": launched}
+    digest, factory = digest_tensors(newer), run.champion
+    held = {name: Held(newer, launched.master, 1) for name in (digest, "sha256:before", "sha256:on its way", "sha256:old")}
+    run.models_by_digest |= held
+    run.champion = satellite.held_digest = digest
+    satellite.held_before = "sha256:before"
+    run.rollout.routes["sat-1"] = (Edge(digest, "sha256:on its way", 1),)
     run.maker._forget_models()
-    assert set(run.models_by_digest) == {base, digest}
+    assert set(run.models_by_digest) == {factory, digest, "sha256:before", "sha256:on its way"}

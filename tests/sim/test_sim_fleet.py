@@ -106,7 +106,7 @@ def test_a_satellite_comes_back_from_its_state_as_it_was(base):
     satellite = built(plan, base)
     satellite.advance(plan.start_s + 5000, compute_j=50)
     satellite.captured, satellite.held_version = 3, 2
-    satellite.heard_reports = {1, 2}
+    satellite.heard_reports = {"1 confirmed", "2 refused"}
     state, blobs = saved_state(satellite)
     again = built(plan, base, json.loads(json.dumps(state)), blobs)
     assert saved_state(again) == (state, blobs)

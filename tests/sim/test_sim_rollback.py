@@ -12,9 +12,10 @@ from tiny_mission import open_gate, tiny_plan
 from orbitloop.ground.adapters.torch_trainer import TorchTrainer
 from orbitloop.ground.authority import Authority
 from orbitloop.onboard.pipeline import detect_scene
+from orbitloop.onboard.trial import TrialLimits
 from orbitloop.records.ids import digest_tensors
 from orbitloop.records.update import ApplyOutcome
-from orbitloop.sim import rounds
+from orbitloop.sim import releases
 from orbitloop.sim.mission import base_model
 from orbitloop.sim.runner import MissionRun, Watcher
 from orbitloop.sim.world import open_world
@@ -40,7 +41,7 @@ def blind(weights: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _open_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds, "judge", open_gate)
+    monkeypatch.setattr(releases, "judge", open_gate)
 
 
 def test_a_worse_model_is_tried_rolled_back_reported_and_not_built_upon(run, monkeypatch):
@@ -73,25 +74,25 @@ def test_a_worse_model_is_tried_rolled_back_reported_and_not_built_upon(run, mon
 
 @pytest.mark.parametrize("ruin", ["flip a byte", "cut short", "a stranger's key", "empty"])
 def test_a_foreign_or_damaged_bundle_is_refused_and_nothing_changes(run, monkeypatch, ruin):
-    judged = run.maker.judge
+    signed = run.maker.releases.sign
 
-    def ruined(pending: Any) -> dict[str, bytes]:
-        if ruin == "a stranger's key" and pending.round == 1:
+    def ruined(edge: Any, names: Any) -> tuple[int, bytes]:
+        if ruin == "a stranger's key" and edge.round == 1:
             run.authority = Authority.from_seed(b"stranger", ("mission",), run.clock.now_s())
-        bundles: dict[str, bytes] = judged(pending)
+        version, bundle = signed(edge, names)
         run.authority = ours
-        if pending.round > 1:
-            return bundles
+        if edge.round > 1:
+            return version, bundle
         changed = {
             "flip a byte": lambda b: b[: len(b) // 2] + bytes([b[len(b) // 2] ^ 1]) + b[len(b) // 2 + 1 :],
             "cut short": lambda b: b[:-7],
             "a stranger's key": lambda b: b,
             "empty": lambda b: b"\0",
         }
-        return {name: changed[ruin](bundle) for name, bundle in bundles.items()}
+        return version, changed[ruin](bundle)
 
     ours = run.authority
-    monkeypatch.setattr(run.maker, "judge", ruined)
+    monkeypatch.setattr(run.maker.releases, "sign", ruined)
     agent = run.satellites["sat-1"].agent
     flash: list[dict[str, bytes]] = []
     receive = agent.receive
@@ -113,7 +114,7 @@ def test_a_foreign_or_damaged_bundle_is_refused_and_nothing_changes(run, monkeyp
 
 def test_a_swap_changes_what_is_detected_and_a_resumed_satellite_flies_the_same(run, cache, tmp_path):
     agent = run.satellites["sat-1"].agent
-    agent.settings = type(agent.settings)("sat-1", canary_max_loss=1.0)
+    agent.model.limits = TrialLimits(max_loss=1.0)
     pixels = run.world.stream[0].load().pixels
     before = detect_scene(agent.engine, pixels).detections
     assert run.run()
@@ -137,12 +138,12 @@ def test_satellites_with_different_models_each_get_an_update_to_their_own_base(c
         run = MissionRun(plan, world, base, tmp_path, cache=cache, resume=resume)
         for name, satellite in run.satellites.items():
             worst = 1.0 if name == "sat-1" else -1.0  # nothing can pass a canary that must gain more than there is
-            satellite.agent.settings = type(satellite.agent.settings)(name, canary_max_loss=worst)
+            satellite.agent.model.limits = TrialLimits(max_loss=worst)
         return run
 
     run, resumed = start(False), 0
     while not run.run(stop_after=after_one_window()):
-        if run.awaited and resumed < run.segment.round:
+        if run.rollout.awaited and resumed < run.segment.round:
             run.save()
             run, resumed = start(True), resumed + 1
     outcomes = [{a.satellite: a.report.outcome for a in one.applied} for one in run.course.rounds]

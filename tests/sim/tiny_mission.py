@@ -125,11 +125,11 @@ def main() -> None:
     parser.add_argument("--save-each-step", action="store_true", help="trainings checkpoint after every step")
     chosen = parser.parse_args()
 
-    from orbitloop.sim import rounds
+    from orbitloop.sim import releases
     from orbitloop.sim.mission import run_mission
     from orbitloop.sim.runner import Watcher
 
-    rounds.judge = open_gate
+    releases.judge = open_gate
     if chosen.save_each_step:
         eager_trainings()
     if chosen.kill_at_write:

@@ -37,10 +37,14 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Updates in order, and why they and not others. No updates: there is no way, or nowhere to go."""
+    """Updates in order, and why they and not others. No updates: there is no way, or nowhere to go.
+
+    `compared` says whether there was a choice.
+    """
 
     edges: tuple[Edge, ...]
     reason: str
+    compared: bool = False
 
     @property
     def bytes(self) -> int:
@@ -100,12 +104,12 @@ def choose(chain: Sequence[Edge] | None, jump: Edge | None, least_saving: float 
         return Route(edges, f"{len(edges)} known updates of {chain_bytes} B, and no other way")
     if not further:
         if chain_bytes <= jump.bytes:
-            return Route(edges, f"the known update of {chain_bytes} B; a new one would take {jump.bytes} B")
-        return Route((jump,), f"one update of {jump.bytes} B; the known one takes {chain_bytes} B")
+            return Route(edges, f"the known update of {chain_bytes} B; a new one would take {jump.bytes} B", True)
+        return Route((jump,), f"one update of {jump.bytes} B; the known one takes {chain_bytes} B", True)
     compared = f"{len(edges)} known updates take {chain_bytes} B and {further} more contact{'s' if further > 1 else ''}"
     if chain_bytes < jump.bytes * (1 - least_saving * further):
-        return Route(edges, f"{compared}; one jump would take {jump.bytes} B")
-    return Route((jump,), f"one jump of {jump.bytes} B; {compared}")
+        return Route(edges, f"{compared}; one jump would take {jump.bytes} B", True)
+    return Route((jump,), f"one jump of {jump.bytes} B; {compared}", True)
 
 
 def _order(path: Sequence[Edge], node: str) -> tuple[int, int, tuple[int, ...], tuple[str, ...], str]:

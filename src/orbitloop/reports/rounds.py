@@ -40,11 +40,18 @@ class TensorChange:
 
 @dataclass(frozen=True, slots=True)
 class UpdateSummary:
-    """A signed update as it goes up: `bytes` is the whole bundle (manifest, signature and payload)."""
+    """A signed update as it goes up: `bytes` is the whole bundle (metadata, manifest, payload), `payload_bytes` the change.
+
+    `seconds` is at the slowest addressee's uplink rate; `passes` is in how many of its passes the last addressee has it, when
+    nothing is lost and nothing else goes up; None: not within the mission.
+    """
 
     version: int
     bytes: int
     tensors: tuple[TensorChange, ...] = ()
+    payload_bytes: int | None = None
+    seconds: float | None = None
+    passes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,10 @@ class SimulatedSatellite:
     held_version: int = 0
     held_before: str = ""
     """What it held before that: where it falls back to."""
-    heard_reports: set[int] = field(default_factory=set)
+    heard_reports: set[str] = field(default_factory=set)
+    """Version and outcome of each report that has come down."""
+    given_up: set[str] = field(default_factory=set)
+    """Models that it has tried and gone back from."""
 
     def advance(self, to_s: float, *, compute_j: float = 0.0, transmit_s: float = 0.0) -> None:
         """Move the battery to `to_s` in short steps; the load falls into the last one."""
@@ -223,7 +226,7 @@ def build_satellite(
         satellite.held_version, satellite.held_before = int(saved["held_version"]), str(saved["held_before"])
         contacts, root, targets = (int(n) for n in saved["held_trust"])
         satellite.held_trust = contacts, root, targets
-        satellite.heard_reports = {int(v) for v in saved["heard_reports"]}
+        satellite.heard_reports, satellite.given_up = set(saved["heard_reports"]), set(saved["given_up"])
     if saved is None:  # a run that is resumed is no reboot of its satellites: boots count against a model on probation
         agent.boot(satellite.battery_at_s)
     return satellite
@@ -254,6 +257,7 @@ def saved_state(satellite: SimulatedSatellite) -> tuple[dict[str, Any], dict[str
         "held_version": satellite.held_version,
         "held_before": satellite.held_before,
         "heard_reports": sorted(satellite.heard_reports),
+        "given_up": sorted(satellite.given_up),
     }
     blobs = {
         "flash": dict(satellite.flash.files),

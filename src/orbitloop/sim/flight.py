@@ -35,10 +35,14 @@ Weights = Mapping[str, npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Held:
-    """A model as satellites hold it, and the float weights that it was made from: where the next training starts."""
+    """A model as satellites hold it, and the float weights that it was made from: where the next training starts.
+
+    `round` is the one that made it; 0 for the launch's.
+    """
 
     tensors: Tensors
     master: Weights
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orbitloop.errors import TrustError
 from orbitloop.ground.adapters.model_store import save_model
+from orbitloop.ground.sealing import MAX_FILE_BYTES, parse_seal_key
 from orbitloop.onboard.weights import load_weights
 from orbitloop.records.detections_wire import detections_from_bytes
 from orbitloop.records.label import LabelledImage
@@ -66,10 +68,11 @@ def run_mission(
     """
     watcher = watcher or Watcher()
     begin = time.monotonic()
+    seal_key = _seal_key(plan, data_dir)
     world = open_world(plan, data_dir, plan.seed)
     base = base_model(plan, world, watcher, cache)
     base_s = time.monotonic() - begin
-    run = MissionRun(plan, world, base, out_dir, watcher=watcher, resume=resume, cache=cache)
+    run = MissionRun(plan, world, base, out_dir, watcher=watcher, resume=resume, cache=cache, seal_key=seal_key)
     run.wall["base model"] = base_s
     top: tuple[float | None, float | None] | None = None
     interrupted = False
@@ -84,6 +87,19 @@ def run_mission(
     paths = write_report(report, out_dir, pictures(run))
     _write_detections(run, out_dir / DETECTIONS_FILE)
     return MissionResult(report, paths, _keep_model(run, out_dir / MODEL_FOLDER), interrupted)
+
+
+def _seal_key(plan: MissionPlan, data_dir: Path) -> bytes | None:
+    """Return the tenant's encryption key, if the mission names a file with one."""
+    if plan.model.spec.seal_key is None:
+        return None
+    file = data_dir / plan.model.spec.seal_key
+    try:
+        with file.open("rb") as stream:
+            return parse_seal_key(stream.read(MAX_FILE_BYTES + 1), str(file))
+    except OSError as error:
+        remedy = "put the tenant's key there, or leave Model spec.sealKey out"
+        raise TrustError(f"no encryption key here ({error.strerror})", where=str(file), remedy=remedy) from error
 
 
 def _write_detections(run: MissionRun, file: Path) -> None:

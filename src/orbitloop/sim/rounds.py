@@ -1,33 +1,30 @@
-"""One round on the ground: train, code the change, judge what the code yields, sign, and remember.
+"""One round on the ground: train, have the change coded and judged for every model that is held, and remember.
 
 A round's candidate starts from the champion, that is from what the satellites hold, so that what does not train does not
-change. Its update is coded once per distinct base: satellites may hold different models after a rollback.
+change. Its update is coded once per distinct base: satellites may hold different models after a rollback or a missed round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from orbitloop.delta.apply import inspect_delta
-from orbitloop.delta.codecs import BUILT_IN
 from orbitloop.errors import StateError
 from orbitloop.ground.adapters.torch_trainer import TorchTrainer, TrainingPlan
-from orbitloop.ground.gate import GateRule, judge
-from orbitloop.ground.release import CodedUpdate, code_update, sign_bundle
+from orbitloop.ground.chains import Edge, Route
 from orbitloop.ground.repository import from_files
 from orbitloop.ground.topology import partition
 from orbitloop.onboard.weights import load_weights, save_weights
-from orbitloop.plugins.registry import default_registry
 from orbitloop.records.contact import ContactWindow
 from orbitloop.records.ids import digest_bytes, digest_tensors
-from orbitloop.reports.rounds import NewOld, Round, TensorChange, TrainingSummary, UpdateSummary
-from orbitloop.sim.fleet import HARDWARE, TENANT
+from orbitloop.records.verdict import GateVerdict
+from orbitloop.reports.rounds import NewOld, Round, TrainingSummary
 from orbitloop.sim.flight import Held
+from orbitloop.sim.releases import Releases
 
 if TYPE_CHECKING:
     from orbitloop.sim.checkpoint import Checkpoints
@@ -58,13 +55,9 @@ class RoundMaker:
 
     def __init__(self, run: MissionRun) -> None:
         self.run = run
-        model, job = run.plan.model.spec, run.plan.job.spec
+        model = run.plan.model.spec
         self.names = partition(model.trainable)
-        registry = default_registry()
-        known = registry.parameters("codec", job.update.codec)
-        parameters = {n: v for n, v in (("step", job.update.step), ("bits", job.update.bits)) if n in known}
-        self.codec = registry.create("codec", job.update.codec, parameters, "IncrementalLearningJob spec.update.codec")
-        self.codecs = {**BUILT_IN, job.update.codec: type(self.codec)}
+        self.releases = Releases(run)
         self.trainer = TorchTrainer(
             model.width,
             len(run.world.classes),
@@ -124,77 +117,73 @@ class RoundMaker:
         course.labels_told, course.label_cost_told = len(run.segment.filed), counts.label_cost
         return Pending(number, now_s + run.plan.mission.spec.training_hours * 3600, result.weights)
 
-    def judge(self, pending: Pending) -> dict[str, bytes]:
-        """Code, judge and sign a candidate; return the bundle for each satellite, none where the gate stays shut."""
+    def judge(self, pending: Pending) -> dict[str, Route]:
+        """Code and judge a candidate for every model that is held; return each satellite's way to it, none behind a shut gate.
+
+        Who holds the champion gets one new update. Who is behind gets what is smaller: a jump, or the chain of known updates
+        to the model that the others will hold.
+        """
         run = self.run
         self._forget_models()
-        bundles: dict[str, bytes] = {}
+        routes: dict[str, Route] = {}
+        goal = ""
         for base, names in self._bases().items():
             if base not in run.models_by_digest:
                 said = f"round {pending.round}: no update for {', '.join(names)}, whose model the ground does not have"
                 run.watcher.event(run.clock.now_s(), said)
                 continue
-            held = run.models_by_digest[base]
-            with run.timed("quantise"):
-                target = run.flight.follow(held, pending.candidate, run.segment.training_set())
-            coded = code_update(held.tensors, target, self.codec, codecs=self.codecs)
-            bundle = self._judge_one(pending, base, coded, names)
-            if bundle is not None:
-                bundles |= dict.fromkeys(names, bundle)
-        return bundles
+            avoid = {digest for name in names for digest in run.satellites[name].given_up}
+            route, verdict = self.releases.way(base, pending.candidate, pending.round, goal, avoid)
+            self._tell(pending, base, names, route, verdict)
+            if route.edges:
+                goal = goal or route.result
+                routes |= dict.fromkeys(names, route)
+        return routes
+
+    def catch_up(self, name: str) -> Route:
+        """Return the way from what a satellite holds to what the champion is, without a training; it may be none."""
+        run = self.run
+        satellite, newest = run.satellites[name], run.models_by_digest[run.champion]
+        route, verdict = self.releases.way(satellite.held_digest, newest.master, newest.round, run.champion, satellite.given_up)
+        why = route.reason if route.edges else "; ".join(verdict.reasons) if verdict else route.reason
+        run.watcher.event(run.clock.now_s(), f"{name} is behind: {why}")
+        return route
+
+    def note_release(self, edge: Edge, version: int, bundle: bytes, names: Sequence[str]) -> None:
+        """Put the first bundle of a round's own update into its story."""
+        for index, one in enumerate(self.run.course.rounds):
+            if one.round == edge.round and one.update is None and one.gate is not None:
+                summary = self.releases.summary(edge, version, bundle, names)
+                self.run.course.rounds[index] = replace(one, update=summary)
+
+    def _tell(self, pending: Pending, base: str, names: list[str], route: Route, verdict: GateVerdict | None) -> None:
+        """Note a verdict in the round's story, the first that lets pass before any other; and why a chain was chosen or not."""
+        run = self.run
+        now_s, number = run.clock.now_s(), pending.round
+        if verdict is not None:
+            opened = "open" if verdict.passed else "shut"
+            run.watcher.event(now_s, f"round {number}: gate {opened}: {'; '.join(verdict.reasons)}")
+            index = next(i for i, one in enumerate(run.course.rounds) if one.round == number)
+            told = run.course.rounds[index].gate
+            if told is None or (verdict.passed and not told.passed):
+                run.course.rounds[index] = replace(run.course.rounds[index], gate=verdict)
+        if base != run.champion and route.edges and route.compared:
+            run.watcher.event(now_s, f"round {number}: {', '.join(names)}: {route.reason}")
 
     def _forget_models(self) -> None:
-        """Keep of all models those that a satellite may hold, running or to fall back to: by now each has told what it runs."""
+        """Keep of all models those that a satellite may hold: by its word, to fall back to, on its way, or from the factory."""
         run = self.run
-        held = {row.digest for s in run.satellites.values() for row in s.agent.slots.table().slots.values()}
-        held |= {s.held_digest for s in run.satellites.values()} | {run.champion}
+        held = {d for s in run.satellites.values() for d in (s.held_digest, s.held_before)}
+        held |= {run.champion, run.launched_digest} | run.rollout.under_way()
         run.models_by_digest = {d: m for d, m in run.models_by_digest.items() if d in held}
+        self.releases.forget(held, run.segment.round)
 
     def _bases(self) -> dict[str, list[str]]:
-        """Group the satellites by the model that they say they hold, the champion's first."""
+        """Group the satellites by the model that their next update starts from, the champion's first."""
         groups: dict[str, list[str]] = {}
-        for name, satellite in self.run.satellites.items():
-            groups.setdefault(satellite.held_digest, []).append(name)
+        for name in self.run.satellites:
+            groups.setdefault(self.run.rollout.standing(name), []).append(name)
         return dict(sorted(groups.items(), key=lambda item: item[0] != self.run.champion))
-
-    def _judge_one(self, pending: Pending, base: str, coded: CodedUpdate, names: list[str]) -> bytes | None:
-        run, spec, number = self.run, self.run.plan.job.spec, pending.round
-        held = run.models_by_digest[base]
-        old = [ref.load() for ref in run.world.split.base_gate]
-        rule = GateRule(spec.gate.min_gain, spec.gate.max_loss, spec.gate.min_objects)
-        with run.timed("gate"):
-            run.watcher.stage("gate", 0, 1, f"round {number}: candidate against champion")
-            verdict = judge(held.tensors, coded.result, run.segment.gate_set(), old, rule, run.meter.on_images)
-        run.watcher.event(
-            run.clock.now_s(), f"round {number}: gate {'open' if verdict.passed else 'shut'}: {'; '.join(verdict.reasons)}"
-        )
-        index = next(i for i, one in enumerate(run.course.rounds) if one.round == number)
-        current = run.course.rounds[index]
-        if not verdict.passed:
-            if current.gate is None:
-                run.course.rounds[index] = replace(current, gate=verdict)
-            return None
-        canary = run.segment.canary_cases(names, spec.update.canary.cases)
-        _, bundle = sign_bundle(
-            coded,
-            version=number,
-            model=run.base.metadata.name,
-            satellites=names,
-            verdict=verdict,
-            canary=canary,
-            authority=run.authority,
-            tenant=TENANT,
-            hardware=HARDWARE,
-            now_s=run.clock.now_s(),
-            contacts={n: s.held_trust[0] for n, s in run.satellites.items() if s.held_trust[0]},
-            root_held=max(1, min(run.satellites[n].held_trust[1] for n in names)),
-            targets_held=min(run.satellites[n].held_trust[2] for n in names),
-        )
-        run.models_by_digest[coded.result_digest] = run.flight.landed(coded.result, pending.candidate)
-        if current.update is None:
-            entries = tuple(TensorChange(e.name, e.elements, e.length) for e in inspect_delta(coded.payload, held.tensors))
-            run.course.rounds[index] = replace(current, gate=verdict, update=UpdateSummary(number, len(bundle), entries))
-        return bundle
 
     def saved(self, pending: Pending | None) -> Saved:
         """Return what a checkpoint must keep: the pending candidate and every model that a satellite may hold."""
@@ -206,13 +195,16 @@ class RoundMaker:
             blobs[digest] = data
             return digest
 
-        models: dict[str, dict[str, str]] = {}
+        models: dict[str, dict[str, Any]] = {}
         for digest, held in self.run.models_by_digest.items():
             name = keep(held.tensors)
-            models[digest] = {"tensors": name, "master": name if held.master is held.tensors else keep(held.master)}
+            master = name if held.master is held.tensors else keep(held.master)
+            models[digest] = {"tensors": name, "master": master, "round": held.round}
         signed = {name: digest_bytes(data) for name, data in self.run.authority.repository.files().items()}
         blobs |= {digest_bytes(data): data for data in self.run.authority.repository.files().values()}
-        state: dict[str, Any] = {"models": models, "repository": signed, "pending": None}
+        releases, payloads = self.releases.to_json()
+        blobs |= payloads
+        state: dict[str, Any] = {"models": models, "repository": signed, "releases": releases, "pending": None}
         if pending is not None:
             state["pending"] = {"round": pending.round, "ready_s": pending.ready_s, "candidate": keep(pending.candidate)}
         return Saved(state, blobs)
@@ -229,7 +221,8 @@ class RoundMaker:
             master = tensors if same else load_weights(checkpoints.blob(blobs["master"]))
             if digest_tensors(tensors) != digest:
                 raise StateError("a saved model is not what its digest says", where=str(checkpoints.folder))
-            self.run.models_by_digest[digest] = Held(tensors, master)
+            self.run.models_by_digest[digest] = Held(tensors, master, int(blobs["round"]))
+        self.releases.restore(state["releases"], checkpoints.blob)
         signed = {str(name): checkpoints.blob(digest) for name, digest in state["repository"].items()}
         self.run.authority.repository = from_files(signed)
         row = state["pending"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,26 +31,29 @@ from orbitloop.orbit.track import geo_transform_at
 from orbitloop.plugins.registry import default_registry
 from orbitloop.records.contact import ContactPlan, ContactWindow
 from orbitloop.records.detections_wire import detections_from_bytes
-from orbitloop.records.health import Beacon, beacon_from_bytes
+from orbitloop.records.health import beacon_from_bytes
 from orbitloop.records.ids import digest_bytes, digest_json, digest_tensors
 from orbitloop.records.scene import Scene
-from orbitloop.records.update import ApplyOutcome, ApplyReport
+from orbitloop.records.update import ApplyOutcome
 from orbitloop.reports.observed import BatteryPoint, PassSummary, TimelinePoint
 from orbitloop.reports.rounds import Applied, NewOld
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.channel import WindowResult, run_window
-from orbitloop.sim.checkpoint import Checkpoints, write_whole
+from orbitloop.sim.checkpoint import Checkpoints
 from orbitloop.sim.course import Course
 from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts
 from orbitloop.sim.flight import launch
 from orbitloop.sim.labellers import labellers
 from orbitloop.sim.measure import Measurement, Meter
+from orbitloop.sim.rollout import Rollout
 from orbitloop.sim.rounds import Pending, RoundMaker
 from orbitloop.sim.snapshot import restore, snapshot
 from orbitloop.sim.training import TrainedModel
 from orbitloop.sim.world import SceneRef, World
+from orbitloop.trust.sealed import seal_key_id
 
-UPDATE_PRIORITY = 10
+_STAYS = (ApplyOutcome.REFUSED, ApplyOutcome.ROLLED_BACK, ApplyOutcome.BELIEVED)
+"""Ends after which the model that flew flies on."""
 
 
 class Watcher:
@@ -74,6 +77,7 @@ class MissionRun:
         watcher: told of progress.
         resume: go on from the last checkpoint in `out_dir`; a run that was killed before its first one starts again.
         cache: where other trained models (teacher) are cached; None = the default.
+        seal_key: the tenant's encryption key; None = updates are not sealed.
 
     Raises:
         StateError: the checkpoint is damaged, or of another mission, seed or base model.
@@ -89,8 +93,9 @@ class MissionRun:
         watcher: Watcher | None = None,
         resume: bool = False,
         cache: Path | None = None,
+        seal_key: bytes | None = None,
     ) -> None:
-        self.plan, self.world, self.base = plan, world, base
+        self.plan, self.world, self.base, self.seal_key = plan, world, base, seal_key
         self.watcher, self.cache = watcher or Watcher(), cache
         self.clock = VirtualClock(plan.start_s)
         self.wall: dict[str, float] = {}
@@ -103,19 +108,19 @@ class MissionRun:
         self.authority = Authority.from_seed(f"{plan.name}|{plan.seed}".encode(), (plan.model.spec.tenant,), plan.start_s)
         self.windows: ContactPlan = contacts(plan)
         self.base_digest = digest_tensors(base.weights)
-        self.identity = digest_json([plan.digest(), plan.seed, self.base_digest])
+        sealed = [seal_key_id(seal_key)] if seal_key else []
+        self.identity = digest_json([plan.digest(), plan.seed, self.base_digest, *sealed])
         state = self._saved(resume)
         self.blobs: dict[str, bytes] = {}
         self.segment = GroundSegment(self._rules(), self._labellers(), self.blobs)
         self.maker = RoundMaker(self)
+        self.rollout = Rollout(self)
         self.course = Course()
         self.next_window = 0
         self.pending: Pending | None = None
-        self.champion = digest_tensors(self.flight.launched.tensors)
+        self.champion = self.launched_digest = digest_tensors(self.flight.launched.tensors)
         self.models_by_digest = {self.champion: self.flight.launched}
-        self.flying_version = 0
-        self.awaited: dict[str, tuple[int, float]] = {}
-        """Satellite -> version and time of release of the update whose end it has not told yet."""
+        self.flying_version = self.flying_round = 0
         self.satellites: dict[str, SimulatedSatellite] = {}
         if state is None:
             self._wire(None)
@@ -172,14 +177,16 @@ class MissionRun:
                 row = state["satellites"][name]
                 blobs = {k: {n: self.checkpoints.blob(d) for n, d in v.items()} for k, v in row["blobs"].items()}
                 row = row["state"]
-            self.satellites[name] = build_satellite(self.plan, name, self.flight, self.authority.anchor, registry, row, blobs)
+            self.satellites[name] = build_satellite(
+                self.plan, name, self.flight, self.authority.anchor, registry, row, blobs, self.seal_key
+            )
 
     # -- the run ---------------------------------------------------------------------------------------------------------
 
     def run(self, stop_after: Callable[[], bool] = lambda: False) -> bool:
         """Run to the end, or until `stop_after()` says so between two windows; return whether the mission is complete."""
         if not self.course.timeline:
-            self._mark(self.plan.start_s, swap=False)
+            self._mark(self.plan.start_s, self.champion, swap=False)
             self.save()
         windows = self.windows.windows
         # Asked before each window, not after: a finished run that is resumed must not live through one more.
@@ -209,6 +216,8 @@ class MissionRun:
         self._prepare(satellite, window)
         result = self._exchange(satellite, window)
         self._account(satellite, window, result, sent_before)
+        for told in result.acknowledged_to_ground:
+            self.rollout.acknowledged(window.satellite, told)
         self._downlinked(window, result)
         swapped = self._uplinked(satellite, window, result)
         return self._maybe_train(window) or swapped or released
@@ -305,7 +314,7 @@ class MissionRun:
                     elif item.kind == DETECTION:
                         self._file_detections(item.payload)
                     elif item.kind == BEACON:
-                        self._hear(beacon_from_bytes(item.payload, expect=window.satellite))
+                        self.rollout.hear(beacon_from_bytes(item.payload, expect=window.satellite), window.los_s)
                 except WireError:
                     self.segment.counts.damaged += 1
 
@@ -315,32 +324,14 @@ class MissionRun:
         self.blobs[digest] = payload
         self.course.detections.append(digest)
 
-    def _hear(self, beacon: Beacon) -> None:
-        """Learn what flies from the satellite's own word: the ground never assumes that an update has arrived."""
-        satellite = self.satellites[beacon.satellite]
-        satellite.held_digest, satellite.held_version = beacon.model_digest, beacon.model_version
-        satellite.held_trust = beacon.trust
-        for report in beacon.reports:
-            version = report.version or self._answered(satellite.name, report)
-            if version and version not in satellite.heard_reports:
-                satellite.heard_reports.add(version)
-                self._note_report(satellite.name, version, report)
-        known = [s for s in self.satellites.values() if s.held_digest in self.models_by_digest]
-        if known:
-            self.champion = max(known, key=lambda s: s.held_version).held_digest
-
-    def _answered(self, satellite: str, report: ApplyReport) -> int:
-        """Return the update that a report without a version is about: it could not be read, and only one was on its way."""
-        version, released_s = self.awaited.get(satellite, (0, 0.0))
-        return version if report.at_s >= released_s else 0
-
-    def _note_report(self, satellite: str, version: int, report: ApplyReport) -> None:
-        if self.awaited.get(satellite, (0, 0.0))[0] == version:
-            del self.awaited[satellite]
+    def note_applied(self, number: int, applied: Applied, *, final: bool) -> None:
+        """Put a satellite's word on an update into the story of its round; a later word takes the place of an earlier one."""
+        about = applied.satellite, applied.report.version
         for index, one in enumerate(self.course.rounds):
-            if one.update is not None and one.update.version == version:
-                applied = (*one.applied, Applied(satellite, report))
-                self.course.rounds[index] = replace(one, applied=applied, finished_at_s=report.at_s)
+            if one.round == number:
+                others = tuple(a for a in one.applied if (a.satellite, a.report.version) != about)
+                ended_s = applied.report.at_s if final else one.finished_at_s
+                self.course.rounds[index] = replace(one, applied=(*others, applied), finished_at_s=ended_s)
 
     def _uplinked(self, satellite: SimulatedSatellite, window: ContactWindow, result: WindowResult) -> bool:
         swapped = False
@@ -353,24 +344,27 @@ class MissionRun:
                 window.los_s, f"{satellite.name}: update {report.version} {report.outcome.value} ({report.reason})"
             )
             self._charge_uplink(report.version, len(item.payload))
-            if report.outcome is ApplyOutcome.CONFIRMED:
-                self.flying_version = report.version
-                self._mark(window.los_s, swap=True)
+            if report.outcome not in _STAYS:
                 swapped = True
+                self._flies(report.version, report.active_digest, window.los_s)
         return swapped
 
     def _charge_uplink(self, version: int, payload_bytes: int) -> None:
+        number = self.rollout.round_of(version)
         for index, one in enumerate(self.course.rounds):
-            if one.update is not None and one.update.version == version:
+            if one.round == number:
                 self.course.rounds[index] = replace(one, bytes_up=one.bytes_up + payload_bytes)
 
-    def _mark(self, at_s: float, *, swap: bool) -> None:
-        """Measure what flies on the first satellite that flies the newest version, and put it on the timeline."""
+    def _flies(self, version: int, digest: str, at_s: float) -> None:
+        """Note that a model flies; measure it when it is newer than any before, not a copy or an older one on its way."""
+        number = self.models_by_digest[digest].round if digest in self.models_by_digest else 0
+        if number > self.flying_round:
+            self.flying_version, self.flying_round = version, number
+            self._mark(at_s, digest, swap=True)
+
+    def _mark(self, at_s: float, digest: str, *, swap: bool) -> None:
+        """Measure a model that flies since now, and put it on the timeline."""
         version = self.flying_version
-        if swap and any(p.version == version and p.swap for p in self.course.timeline):
-            return
-        flying = next(s for s in self.satellites.values() if s.agent.slots.active().version == version)
-        digest = flying.agent.slots.active().digest
         with self.timed("evaluation"):
             self.watcher.stage("evaluate", 0, 1, f"model version {version} on held-out scenes")
             measured = self.meter.on_world(self.models_by_digest[digest].tensors, self.world)
@@ -390,34 +384,20 @@ class MissionRun:
     # -- rounds ----------------------------------------------------------------------------------------------------------
 
     def _maybe_train(self, window: ContactWindow) -> bool:
-        if self.pending is not None or not self.segment.due() or not self._all_heard():
+        if self.pending is not None or not self.segment.due() or not self.rollout.all_heard(window.los_s):
             return False
         self.pending = self.maker.train(window)
         return True
 
-    def _all_heard(self) -> bool:
-        """Say whether every satellite has told how its last update ended: the next one needs to know its base."""
-        return not self.awaited
-
     def _release(self, now_s: float) -> bool:
         if self.pending is None or self.pending.ready_s > now_s:
             return False
-        bundles = self.maker.judge(self.pending)
-        self._file_bundles(self.pending.round, bundles)
-        for name, bundle in bundles.items():
-            self.satellites[name].ground.offer(
-                "update", bundle, priority=UPDATE_PRIORITY, now_s=now_s, key=self.base.metadata.name
-            )
-            self.awaited[name] = (self.pending.round, now_s)
+        routes = self.maker.judge(self.pending)
+        if routes:
+            self.rollout.tried = dict.fromkeys(self.satellites, self.pending.round)
         self.pending = None
+        self.rollout.release(routes, now_s)
         return True
-
-    def _file_bundles(self, version: int, bundles: Mapping[str, bytes]) -> None:
-        """Leave what goes up beside the report, for `orbitloop update inspect`; one file per distinct base."""
-        self.updates.mkdir(parents=True, exist_ok=True)
-        for number, bundle in enumerate(dict.fromkeys(bundles.values())):
-            suffix = f"-{number + 1}" if number else ""
-            write_whole(self.updates / f"v{version:03d}{suffix}.bundle", bundle)
 
     def _finished(self) -> bool:
         """Say whether nothing can happen any more: all is captured, sent and answered, and no round is under way or due."""
@@ -429,7 +409,7 @@ class MissionRun:
                 return False
         idle = all(not s.agent.endpoint.queued_items and not s.agent.storage.list(sent=False) for s in self.satellites.values())
         over = self.segment.round >= self.segment.rules.max_rounds or (idle and not self.segment.due())
-        return over and self._all_heard()
+        return over and self.rollout.all_heard()
 
     def save(self) -> None:
         """Write a checkpoint."""

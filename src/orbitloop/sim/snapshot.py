@@ -32,8 +32,9 @@ def snapshot(run: MissionRun) -> tuple[dict[str, Any], list[bytes]]:
         "next_window": run.next_window,
         "now_s": run.clock.now_s(),
         "flying_version": run.flying_version,
+        "flying_round": run.flying_round,
         "champion": run.champion,
-        "awaited": run.awaited,
+        "rollout": run.rollout.to_json(),
         "satellites": rows,
         "segment": run.segment.to_json(),
         "segment_blobs": sorted(run.blobs),
@@ -51,10 +52,11 @@ def restore(run: MissionRun, state: dict[str, Any]) -> None:
         KeyError, TypeError, ValueError, AttributeError: a field is not what it should be (the caller re-raises as StateError).
     """
     run.next_window, run.flying_version = int(state["next_window"]), int(state["flying_version"])
+    run.flying_round = int(state["flying_round"])
     run.clock.advance_to(float(state["now_s"]))
     run.blobs.update({digest: run.checkpoints.blob(digest) for digest in state["segment_blobs"]})
     run.segment.restore(state["segment"])
     run.course = Course.from_json(state["course"])
     run.pending = run.maker.restore(state["rounds"], run.checkpoints)
     run.champion = str(state["champion"])
-    run.awaited = {str(n): (int(v), float(t)) for n, (v, t) in state["awaited"].items()}
+    run.rollout.restore(state["rollout"])

@@ -63,6 +63,7 @@ class TrainingRequest:
     data: str
     start: str = ""
     trainable: tuple[str, ...] = ("all",)
+    pull: float = 0.0
 
     def digest(self, threads: int) -> str:
         """Return the cache key: equal keys mean equal bits, so threads and device are part of it."""
@@ -80,6 +81,8 @@ class TrainingRequest:
             "start": self.start,
             "trainable": list(self.trainable),
         }
+        if self.pull:
+            about["pull"] = self.pull
         return digest_json(about)
 
 
@@ -146,6 +149,7 @@ def trained_model(
         learning_rate=request.learning_rate,
         replay_share=0.5 if old else 0.0,
         seed=request.seed,
+        pull=request.pull,
     )
     result = trainer.train(weights, new, plan, old=old, progress=progress, key=request.digest(threads)[7:39])
     model = TrainedModel(metadata, write_graph(metadata, result.weights), result.weights)
