@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torture_cuts
 import torture_errno
+import torture_malicious
 from torture_section import Section
 
 
@@ -12,5 +13,6 @@ def all_sections() -> list[Section]:
     sections: list[Section] = []
     sections += torture_cuts.SECTIONS
     sections += torture_errno.SECTIONS
+    sections += torture_malicious.SECTIONS
     assert len({s.name for s in sections}) == len(sections)
     return sections
