@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -256,6 +258,41 @@ def contact(agent: Agent, ship: Ship, at_s: float = NOW_S + 6000) -> tuple[Beaco
     events = [event for pdu in ship.endpoint.transmit(10_000_000, at_s) for event in ground.receive(pdu, at_s)]
     [data] = [event.payload for event in events if isinstance(event, Received) and event.kind == BEACON]
     return beacon_from_bytes(data, expect="sat-1"), data
+
+
+def left_behind() -> list[str]:
+    """Return what still runs of our trials when the system has had its time; a zombie runs no more."""
+    found: list[str] = []
+    for _ in range(400):
+        found = _orphans()
+        if not found:
+            break
+        time.sleep(0.05)
+    return found
+
+
+def _orphans() -> list[str]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if "trial_child candidate_engines" in line and state not in "ZX" and _leader_is_gone(int(folder.name)):
+            found.append(f"{folder.name} {line}")
+    return found
+
+
+def _leader_is_gone(pid: int) -> bool:
+    """Say whether a process's session has lost its leader: it was left behind, and is not another test's running trial."""
+    try:
+        os.kill(os.getsid(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 BASE_DIGEST = digest_tensors(base())

@@ -5,14 +5,11 @@ The limits of seconds are far beyond what a sound candidate takes, or short for 
 
 from __future__ import annotations
 
-import os
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from candidate_ship import PATIENT, base, behaving, canary, canary_tiles, model_bytes, process_trial, truths
+from candidate_ship import PATIENT, base, behaving, canary, canary_tiles, left_behind, model_bytes, process_trial, truths
 from onnx import TensorProto, helper
 
 from orbitloop.onboard.adapters.trial_process import ProcessTrial
@@ -95,37 +92,7 @@ def test_a_candidate_thirty_times_as_slow_is_slow():
 def test_no_process_is_left_whatever_the_candidate_has_started():
     for name in ("fork_and_die", "fork_and_leave"):
         assert tried(name).failure
-        assert _all_gone(), name
-
-
-def _all_gone() -> bool:
-    """Wait for what was killed to be gone: the system takes its time."""
-    return any(not _children() or time.sleep(0.05) for _ in range(400))
-
-
-def _children() -> list[str]:
-    """Return what runs of our trials, wherever it hangs in the tree; a zombie runs no more."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if "trial_child candidate_engines" in line and state not in "ZX" and _session_is_gone_from(folder.name):
-            found.append(f"{folder.name} {line}")
-    return found
-
-
-def _session_is_gone_from(pid: str) -> bool:
-    """Say whether a process's leader has ended: it was left behind, and is not another test's running trial."""
-    try:
-        os.kill(os.getsid(int(pid)), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
+        assert not left_behind(), name
 
 
 def test_the_memory_of_a_trial_is_bounded_and_no_core_is_left(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torture_candidates
 import torture_cuts
 import torture_errno
 import torture_malicious
@@ -14,5 +15,6 @@ def all_sections() -> list[Section]:
     sections += torture_cuts.SECTIONS
     sections += torture_errno.SECTIONS
     sections += torture_malicious.SECTIONS
+    sections += torture_candidates.SECTIONS
     assert len({s.name for s in sections}) == len(sections)
     return sections
