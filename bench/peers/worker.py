@@ -54,6 +54,10 @@ def side_of(kind: str) -> Any:
         import slicing
 
         return slicing.Sahi()
+    if kind in ("nnc", "bsdiff4"):
+        import coders
+
+        return coders.SIDES[kind]()
     import networks
 
     return networks.SIDES[kind]()
