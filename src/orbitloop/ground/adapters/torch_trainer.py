@@ -52,7 +52,13 @@ Progress = Callable[[int, int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """What one training does. `replay_share` of each batch comes from the old pictures; `views` are cached per new picture."""
+    """What one training does. `replay_share` of each batch comes from the old pictures; `views` are cached per new picture.
+
+    `pull` draws convolutions' weights back to where they started, so that the change is small to send: after each step every
+    change shrinks by `pull` x learning rate, and ends at zero if it was less than that. It is the proximal step of an L1 norm
+    of the change. Adam moves a weight by some 0.2 learning rates whichever way the noise goes, and that walk is most of what a
+    training changes; a pull of 0.1 ends it and leaves what gradients agree on.
+    """
 
     trainable: tuple[str, ...]
     steps: int
@@ -62,6 +68,7 @@ class TrainingPlan:
     views: int = 6
     seed: int = 0
     weight_decay: float = 5e-4
+    pull: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -179,6 +186,7 @@ class _Run:
             betas=(0.9, 0.98),
         )
         self.learned = learned
+        self.origins = [(t, t.detach().clone()) for t in decayed] if plan.pull > 0 else []
         self.average = {n: t.detach().clone() for n, t in self.live.items()}
         self.losses: list[float] = []
         self.start = min((layer_of(n) for n in plan.trainable), default=0)
@@ -237,8 +245,16 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(list(self.learned.values()), 10.0)
         self.optimiser.step()
+        self._pull(rate * self.plan.pull)
         self._follow(step)
         return float(loss.detach())
+
+    def _pull(self, by: float) -> None:
+        """Shrink each convolution weight's change by so much, towards none (soft threshold)."""
+        with torch.no_grad():
+            for tensor, origin in self.origins:
+                change = tensor - origin
+                tensor.copy_(origin + change.sign() * (change.abs() - by).clamp_(min=0))
 
     def _follow(self, step: int) -> None:
         """Move the average: slow at the end, fast at the beginning, when the weights still run ahead of it."""
