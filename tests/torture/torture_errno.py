@@ -1,8 +1,8 @@
 """A disk that refuses: each call in turn fails once, or all from then on; writes stop half way, and some lie.
 
-What must hold: nothing but the typed error comes out, and it says what the device said; the satellite boots while the disk still
-refuses, and flies the old model or the new one; once the disk is well again, after a power cut or without, the same bundle gets
-through as after any cut (`torture_cuts.aftermath`).
+What must hold: nothing but the typed error comes out, and it says what the device said; the satellite boots while the disk
+still refuses, and flies the old model or the new one; once the disk is well again, after a power cut or without, the same
+bundle gets through as after any cut (`torture_cuts.aftermath`).
 """
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ def _cases() -> Iterator[tuple[Script, str, int]]:
         _live(script, dry)
         for at, call in enumerate(dry.calls):
             for kind in KINDS:
-                if call == "append" or kind.startswith(tuple(ERRORS)):
-                    if not (kind.endswith("from then on") and call not in WRITES):
-                        yield script, kind, at
+                concerns = WRITES if kind.endswith("from then on") else ("append",) if "write" in kind else (call,)
+                if call in concerns:
+                    yield script, kind, at
 
 
 def run(count: int, tick: Tick) -> Outcome:

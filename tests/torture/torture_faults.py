@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 from unittest.mock import patch
 
+from orbitloop.errors import StateError, WireError
+from orbitloop.onboard import slots
 from orbitloop.onboard.adapters.files import FileFlash
+from orbitloop.onboard.slot_record import SlotContent
+from orbitloop.onboard.slot_table import SlotTable, parse_table
 from orbitloop.onboard.slots import SlotStore
-
-Fault = Callable[[], AbstractContextManager[None]]
+from orbitloop.records.ids import digest_bytes
+from orbitloop.records.wire import MAGIC, unpack
 
 
 @contextmanager
@@ -50,3 +55,34 @@ def not_read_back() -> Iterator[None]:
 
     with patch.object(SlotStore, "stage", trusting):
         yield
+
+
+def slots_not_digested_by_table() -> AbstractContextManager[Any]:
+    """Let a slot's file be read by its own digest only."""
+    return patch.object(SlotStore, "_verified", lambda self, name, row: slots.read_slot(name, self._read(name)))
+
+
+def slots_not_self_digested() -> AbstractContextManager[Any]:
+    """Let a file be read by its record's checksum only, where there is no table."""
+
+    def read(name: str, data: bytes) -> SlotContent:
+        try:
+            record = unpack(data[data.find(MAGIC) :], expect="slot")
+        except WireError as error:
+            raise StateError(error.what, where=name) from error
+        fields, blobs = record.fields, record.blobs
+        return SlotContent(name, fields["version"], fields["digest"], blobs["graph"], blobs["weights"], blobs["manifest"])
+
+    return patch.object(slots, "read_slot", read)
+
+
+def tables_not_digested() -> AbstractContextManager[Any]:
+    def parse(data: bytes) -> SlotTable:
+        _, _, body = data.partition(b"\n")
+        return parse_table(digest_bytes(body).encode() + b"\n" + body)
+
+    return patch.object(slots, "parse_table", parse)
+
+
+def tables_not_doubled() -> AbstractContextManager[Any]:
+    return patch.object(slots, "TABLE_FILES", slots.TABLE_FILES[:1])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torture_candidates
 import torture_cuts
 import torture_errno
+import torture_flips
+import torture_kills
 import torture_malicious
+import torture_rounds
 from torture_section import Section
 
 
@@ -16,5 +19,8 @@ def all_sections() -> list[Section]:
     sections += torture_errno.SECTIONS
     sections += torture_malicious.SECTIONS
     sections += torture_candidates.SECTIONS
+    sections += torture_flips.SECTIONS
+    sections += torture_kills.SECTIONS
+    sections += torture_rounds.SECTIONS
     assert len({s.name for s in sections}) == len(sections)
     return sections

@@ -1,7 +1,9 @@
-"""One model as one file: graph, weights, the manifest that brought them, and a digest of each. Pure; `slots` does the writing.
+"""One model as one file: graph, weights, and the manifest that brought them. Pure; `slots` does the writing.
 
-A slot's file is held against the digest that stands in the table. The golden model must be known without a table, for it is
-what is left when the tables are lost: its file begins with the digest of all that follows.
+A file is held against the digest that stands in the table. It must be known without a table too, for when the tables are lost
+it is all that is left: it begins with the digest of all that follows, and says whose file it is, so that one that was written
+to the wrong place is seen. (A record's own checksum, CRC-32, is against accidents: some patterns of 15 flipped bits pass it.)
+Files from before the golden model have neither, but a digest for each part.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from orbitloop.errors import StateError, WireError
 from orbitloop.onboard.slot_table import GOLDEN
 from orbitloop.records.ids import digest_bytes
-from orbitloop.records.wire import MAX_RECORD_BYTES, pack, unpack
+from orbitloop.records.wire import MAGIC, MAX_RECORD_BYTES, pack, unpack
 
 KIND = "slot"
 VERSION = 1
@@ -45,10 +47,11 @@ def write_slot(content: SlotContent) -> bytes:
     """
     blobs = {"graph": content.graph, "weights": content.weights, "manifest": content.manifest}
     digests = {name: digest_bytes(blob) for name, blob in blobs.items()}
-    record = pack(KIND, VERSION, {"version": content.version, "digest": content.digest, "blobs": digests}, blobs)
+    about = {"slot": content.slot, "version": content.version, "digest": content.digest, "blobs": digests}
+    record = pack(KIND, VERSION, about, blobs)
     if len(record) > MAX_RECORD_BYTES:
         raise StateError(f"a slot of {len(record)} bytes is over the limit of {MAX_RECORD_BYTES}", where="slots")
-    return digest_bytes(record).encode() + b"\n" + record if content.slot == GOLDEN else record
+    return digest_bytes(record).encode() + b"\n" + record
 
 
 def read_slot(name: str, data: bytes) -> SlotContent:
@@ -57,10 +60,10 @@ def read_slot(name: str, data: bytes) -> SlotContent:
     Raises:
         StateError: damaged or malformed. Never anything else.
     """
-    if name == GOLDEN:
+    if not data.startswith(MAGIC):
         digest, _, data = data.partition(b"\n")
         if digest != digest_bytes(data).encode():
-            raise StateError("the golden model differs from its own digest: it was damaged", where=GOLDEN)
+            raise StateError("slot differs from its own digest: it was damaged", where=f"slot {name}")
     try:
         record = unpack(data, expect=KIND)
         version, digest_named, digests = int(record.fields["version"]), str(record.fields["digest"]), record.fields["blobs"]
@@ -68,6 +71,8 @@ def read_slot(name: str, data: bytes) -> SlotContent:
         differs = any(digests[part] != digest_bytes(blob) for part, blob in record.blobs.items())
     except (WireError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise StateError(f"slot is malformed ({error})", where=f"slot {name}") from error
+    if record.fields.get("slot", name) != name:
+        raise StateError("slot holds another's file", where=f"slot {name}")
     if differs:
-        raise StateError("slot's content differs from its own digests", where=f"slot {name}")
+        raise StateError("slot's parts differ from their own digests", where=f"slot {name}")
     return SlotContent(name, version, digest_named, *blobs)

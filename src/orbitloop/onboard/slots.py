@@ -85,12 +85,11 @@ class SlotStore:
                 "a model is installed already", where="slots", remedy="send an update, or start from an empty flash"
             )
         content = SlotContent(NAMES[0], version, digest_tensors(load_weights(weights)), graph, weights)
-        golden, record = write_slot(replace(content, slot=GOLDEN)), write_slot(content)
-        self._golden.write_atomic(slot_file(GOLDEN), golden)
-        for name in NAMES:
-            self._flash.write_atomic(slot_file(name), record)
-        row = _confirmed(content, record)
-        self._commit(SlotTable(0, NAMES[0], version, version, dict.fromkeys(NAMES, row), _confirmed(content, golden)))
+        files = {name: write_slot(replace(content, slot=name)) for name in (GOLDEN, *NAMES)}
+        for name, data in files.items():
+            (self._golden if name == GOLDEN else self._flash).write_atomic(slot_file(name), data)
+        rows = {name: _confirmed(content, data) for name, data in files.items()}
+        self._commit(SlotTable(0, NAMES[0], version, version, rows, rows.pop(GOLDEN)))
         return self.active()
 
     def installed(self) -> bool:
