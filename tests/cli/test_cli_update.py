@@ -1,4 +1,4 @@
-"""An update by hand, end to end: build, inspect, verify, apply to a folder and to a flash; and what is refused, with its code."""
+"""An update by hand: build, inspect, verify, apply to a folder and to a flash; and what is refused, with its exit code."""
 
 from __future__ import annotations
 

@@ -9,21 +9,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_mission import tiny_plan
+from tiny_mission import SATELLITE, merged, open_gate, tiny_plan
 
+from orbitloop.delta.bundle import open_bundle, read_manifest
 from orbitloop.delta.codecs import Exact
+from orbitloop.errors import TrustError
 from orbitloop.ground.chains import Edge
 from orbitloop.link.events import Received
 from orbitloop.plugins import registry
 from orbitloop.records.health import beacon_to_bytes
 from orbitloop.records.ids import digest_tensors
 from orbitloop.records.update import ApplyOutcome
+from orbitloop.sim import releases
 from orbitloop.sim.channel import WindowResult
+from orbitloop.sim.fleet import policy_of
 from orbitloop.sim.flight import Held
-from orbitloop.sim.mission import base_model
+from orbitloop.sim.mission import base_model, run_mission
 from orbitloop.sim.rounds import Pending
 from orbitloop.sim.runner import MissionRun, Watcher
 from orbitloop.sim.world import open_world
+from orbitloop.trust.refresh import Policy
+from orbitloop.trust.sealed import seal_key_id
 
 
 class Negated(Exact):
@@ -83,3 +89,40 @@ def test_the_ground_keeps_the_model_that_a_satellite_may_fall_back_to(run):
     run.rollout.routes["sat-1"] = (Edge(digest, "sha256:on its way", 1),)
     run.maker._forget_models()
     assert set(run.models_by_digest) == {factory, digest, "sha256:before", "sha256:on its way"}
+
+
+def test_a_mission_has_its_own_tenant_hardware_and_key(cache, tmp_path):
+    (tmp_path / "farm.key").write_text("5e" * 32)
+    trust = {"trust": {"maxContactsBehind": 7, "disciplinedClock": True, "graceDays": 2}}
+    pi = merged(SATELLITE, {"name": "sat-2", "spec": {"hardware": "pi", "orbit": {"meanAnomalyDeg": 150}}})
+    job = {"training": {"rounds": 1}, "update": {"canary": {"isolated": False}, "probation": {"contactsUnproven": 1}}}
+    plan = tiny_plan(
+        mission=trust,
+        satellite={"hardware": "jetson"},
+        more_satellites=(pi,),
+        model={"tenant": "farm", "sealKey": "farm.key"},
+        job=job,
+    )
+    assert policy_of(plan) == Policy(max_contacts=7, use_clock=True, grace_s=172_800.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(releases, "judge", open_gate)
+        result = run_mission(plan, tmp_path, tmp_path / "run", cache=cache)
+    told = [(a.satellite, a.report.outcome) for one in result.report.rounds for a in one.applied]
+    assert sorted(told) == [("sat-1", ApplyOutcome.CONFIRMED), ("sat-2", ApplyOutcome.CONFIRMED)]
+    manifests = [read_manifest(open_bundle(f.read_bytes()).manifest) for f in sorted((tmp_path / "run/updates").iterdir())]
+    assert [(m.version, m.tenant, m.hardware, m.satellites) for m in manifests] == [
+        (1, "farm", "jetson", ("sat-1",)),
+        (2, "farm", "pi", ("sat-2",)),
+    ]
+    assert {m.sealed for m in manifests} == {seal_key_id(b"\x5e" * 32)}
+    (update,) = [one.update for one in result.report.rounds]
+    assert (update.version, update.passes) == (1, 1)
+    assert update.payload_bytes < update.bytes
+    assert update.seconds == pytest.approx(8 * update.bytes / 1e6, abs=1e-3)
+    for text in ("", "no key"):
+        (tmp_path / "farm.key").write_text(text)
+        with pytest.raises(TrustError, match="not an encryption key"):
+            run_mission(plan, tmp_path, tmp_path / "run", cache=cache)
+    (tmp_path / "farm.key").unlink()
+    with pytest.raises(TrustError, match="no encryption key here"):
+        run_mission(plan, tmp_path, tmp_path / "run", cache=cache)
