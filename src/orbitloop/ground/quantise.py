@@ -108,6 +108,37 @@ def requantise(
     return _tensors(width, classes, weights, _ranges(width, classes, seen, base), base_weights, base)
 
 
+def dequantise(
+    width: float, classes: int, landed: Mapping[str, npt.NDArray[Any]], target: Mapping[str, npt.NDArray[Any]], weights: Weights
+) -> dict[str, F32]:
+    """Return float weights that are, on the same grids, just what landed: where the next training starts.
+
+    Args:
+        width: the network's width factor.
+        classes: its number of classes.
+        landed: the int8 form that an update left on board; its scales may have been fitted anew.
+        target: the int8 form of `weights`, as `requantise` gives it: it tells the grids.
+        weights: the trained float tensors; the running statistics are theirs.
+    """
+    result: dict[str, F32] = {}
+    for layer in layers(width, classes):
+        if layer.kind == "output":
+            result |= {name: landed[name].astype(np.float32) for name in layer.tensors}
+        elif layer.kind == "conv":
+            factor, _ = folded(layer, weights)
+            sign = np.where(factor < 0, -1.0, 1.0)
+            grid = target[f"{layer.conv}.scale"].astype(np.float64) / np.maximum(np.abs(factor.astype(np.float64)), 1e-30)
+            rows = landed[f"{layer.conv}.weight"].astype(np.float64)
+            given = landed[f"{layer.conv}.scale"].astype(np.float64) / grid * sign
+            mean, var = weights[f"{layer.bn}.mean"], weights[f"{layer.bn}.var"]
+            result[f"{layer.conv}.weight"] = (rows * (grid * sign).reshape(-1, 1, 1, 1)).astype(np.float32)
+            result[f"{layer.bn}.weight"] = (given * np.sqrt(var.astype(np.float64) + BN_EPSILON)).astype(np.float32)
+            offset = landed[f"{layer.conv}.bias"].astype(np.float64) + mean.astype(np.float64) * given
+            result[f"{layer.bn}.bias"] = offset.astype(np.float32)
+            result |= {f"{layer.bn}.mean": mean, f"{layer.bn}.var": var}
+    return result
+
+
 def _tensors(
     width: float,
     classes: int,

@@ -81,7 +81,7 @@ class Flight:
         threads: int,
     ) -> None:
         self.rules, self.seed, self.threads = rules, seed, threads
-        self._float = base.metadata
+        self.trained = base.metadata
         self._base_tiles: list[npt.NDArray[np.uint8]] = []
         self.metadata: ModelMetadata = replace(base.metadata, form=form)
         if form == INT8:
@@ -134,10 +134,10 @@ class Flight:
 
     def _draw(self, images: Sequence[LabelledImage]) -> list[npt.NDArray[np.uint8]]:
         rng = np.random.default_rng([self.seed, len(images)])
-        return calibration_tiles(images, self._float.preprocessing, self.rules.calibration_tiles, rng)
+        return calibration_tiles(images, self.trained.preprocessing, self.rules.calibration_tiles, rng)
 
     def _observe(self, weights: Weights, tiles: Sequence[npt.NDArray[np.uint8]]) -> dict[int, Activations]:
-        return observe_activations(self._float, weights, tiles, seed=self.seed, threads=self.threads)
+        return observe_activations(self.trained, weights, tiles, seed=self.seed, threads=self.threads)
 
 
 def launch(plan: MissionPlan, world: World, base: TrainedModel) -> tuple[Flight, FormCheck]:

@@ -28,6 +28,7 @@ from orbitloop.records.ids import digest_bytes
 from orbitloop.records.verdict import GateVerdict
 from orbitloop.reports.rounds import TensorChange, UpdateSummary
 from orbitloop.sim.flight import Held
+from orbitloop.sim.planning import Planning
 
 if TYPE_CHECKING:
     from orbitloop.sim.runner import MissionRun
@@ -65,21 +66,39 @@ class Releases:
         parameters = {n: v for n, v in (("step", job.update.step), ("bits", job.update.bits)) if n in known}
         self.codec = registry.create("codec", job.update.codec, parameters, "IncrementalLearningJob spec.update.codec")
         self.codecs = {**BUILT_IN, job.update.codec: type(self.codec)}
+        old = [ref.load() for ref in run.world.split.base_train]
+        self.planning = Planning(run.flight, old, seed=run.plan.seed, threads=run.plan.mission.spec.threads)
         self.known: dict[tuple[str, str], Known] = {}
         self.last_version = 0
         self.overhead_bytes = OVERHEAD_BYTES
 
-    def code(self, held: Held, candidate: Weights) -> CodedUpdate:
-        """Code a trained candidate against what is held, in the form that flies.
+    def code(self, held: Held, candidate: Weights) -> tuple[CodedUpdate, Held]:
+        """Code a trained candidate against what is held, in the form that flies; return it and what satellites hold after it.
+
+        Where the mission says how many bytes an update may take, the most accurate one that fits is sought; else every weight
+        goes up in steps of `update.step`.
 
         Raises:
-            UpdateError: it cannot be coded.
+            UpdateError: it cannot be coded, or not in so few bytes.
         """
-        run = self.run
-        with run.timed("quantise"):
-            target = run.flight.follow(held, candidate, run.segment.training_set())
+        run, images = self.run, self.run.segment.training_set()
+        most_bytes = run.plan.job.spec.budgets.uplink_bytes_per_update
+        if most_bytes is None:
+            with run.timed("quantise"):
+                target = run.flight.follow(held, candidate, images)
+            with run.timed("coding"):
+                coded = code_update(held.tensors, target, self.codec, codecs=self.codecs)
+            return coded, run.flight.landed(coded.result, candidate)
         with run.timed("coding"):
-            return code_update(held.tensors, target, self.codec, codecs=self.codecs)
+            coded, landed, said = self.planning.code(
+                held,
+                candidate,
+                images,
+                max(0, most_bytes - self.overhead_bytes),
+                progress=lambda done, total: run.watcher.stage("plan the update", done, total),
+            )
+        run.watcher.event(run.clock.now_s(), said)
+        return coded, landed
 
     def way(
         self, base: str, candidate: Weights, number: int, goal: str, avoid: Collection[str]
@@ -97,7 +116,7 @@ class Releases:
             UpdateError: the candidate cannot be coded.
         """
         chain = cheapest_chain([k.edge for k in self.known.values()], base, goal, avoid) if goal else None
-        coded = self.code(self.run.models_by_digest[base], candidate)
+        coded, landed = self.code(self.run.models_by_digest[base], candidate)
         jump = Edge(base, coded.result_digest, len(coded.payload) + self.overhead_bytes, number)
         if jump.result in avoid:
             return Route((), "the model that this leads to was given up before"), None
@@ -108,7 +127,6 @@ class Releases:
         if not verdict.passed:
             return (choose(chain, None) if chain else Route((), "the gate is shut")), verdict
         self.known[base, coded.result_digest] = Known(jump, coded.payload, verdict)
-        landed = self.run.flight.landed(coded.result, candidate)
         self.run.models_by_digest.setdefault(coded.result_digest, replace(landed, round=number))
         return route, verdict
 
