@@ -140,15 +140,20 @@ class Agent:
         """
         for report in self.model.boot(now_s):
             self._report(report)
+        with suppress(StateError):  # the flash refuses: what waits goes on waiting, and the running model looks
+            self._decide(now_s)
+        last = self.updater.last_word(now_s)
+        told = last is not None and (last.version, last.outcome) in {(r.version, r.outcome) for r in self.reports}
+        self._report(last if last is not None and last.version > self.told_version and not told else None)
+
+    def _decide(self, now_s: float) -> None:
+        """Try what was staged when power failed."""
         try:
             staged = self.updater.pending()
         except StateError as error:  # whole, and yet this software cannot read it: given up, for it must not keep us down
             self._report(self.updater.complete(False, {}, error.what, now_s))
         else:
             self._report(self._try(staged, now_s) if staged is not None else None)
-        last = self.updater.last_word(now_s)
-        told = last is not None and (last.version, last.outcome) in {(r.version, r.outcome) for r in self.reports}
-        self._report(last if last is not None and last.version > self.told_version and not told else None)
 
     def observe(self, scene: Scene, battery_wh: float) -> Observation:
         """Look at one capture: detect, mine, keep what is hard. Tiles cost energy; without it the capture is let go."""

@@ -252,7 +252,14 @@ class FlyingModel:
                     self.engine  # noqa: B018  (built when asked for)
                 return reports
             except ModelError as error:
-                report = self.updater.fall_back(f"the model does not load: {error.what}", now_s)
+                try:
+                    report = self.updater.fall_back(f"the model does not load: {error.what}", now_s)
+                except StateError:  # not written, so the next boot finds the same; what loads flies meanwhile
+                    before = self._fallback()
+                    if before is None:
+                        raise error from None
+                    self._engine = ResidentEngine(*before)
+                    return reports
                 if report is None:
                     raise
                 reports.append(report)
