@@ -15,7 +15,8 @@ from orbitloop.records.ids import digest_json
 from orbitloop.reports.html import render_html
 from orbitloop.reports.mission import Accuracy, MissionReport
 from orbitloop.reports.observed import GalleryItem, gallery_file
-from orbitloop.reports.story import story_table, summary, to_markdown
+from orbitloop.reports.rounds import TensorChange, UpdateSummary
+from orbitloop.reports.story import story_table, summary, to_markdown, update_words
 
 
 def seal(plain: dict) -> None:
@@ -229,3 +230,31 @@ def test_outcomes(outcome):
 def test_a_gallery_item_is_plain_to_make():
     item = GalleryItem("s", "scene", "domain", "unsure", 0.7, 320, 320)
     assert item.image == gallery_file("s")
+
+
+def test_an_update_tells_what_it_takes_and_what_takes_it():
+    tensors = (
+        TensorChange("conv14.weight", 900, 300),
+        TensorChange("conv15.weight", 90, 30),
+        TensorChange("conv14.scale", 9, 40),
+        TensorChange("act20.zero", 1, 1),
+        TensorChange("bn02.mean", 9, 9),
+        TensorChange("mystery", 9, 2),
+        TensorChange("conv15.bias", 9),
+    )
+    update = UpdateSummary(3, 900, tensors, payload_bytes=380, seconds=7.2, passes=2)
+    kinds = {"weights": 330, "scales": 40, "batch-norm": 9, "others": 2, "ranges": 1}
+    assert update.bytes_by_kind == kinds
+    assert list(update.bytes_by_kind) == list(kinds)
+    assert update_words(update).startswith("7.2 s to send, 2 passes; 380 B are the change")
+    assert update_words(update).endswith("weights 330 B, scales 40 B, batch-norm 9 B, others 2 B, ranges 1 B")
+    assert "not within the mission" in update_words(replace(update, passes=None))
+    assert update_words(UpdateSummary(1, 10)) == ""
+
+
+def test_the_report_tells_it_of_each_update(outcome):
+    first = outcome[0].rounds[0]
+    told = replace(first, update=replace(first.update, payload_bytes=400_000, seconds=3.5, passes=1))
+    report = replace(outcome[0], rounds=(told, *outcome[0].rounds[1:]))
+    for page in (to_markdown(report), render_html(report, {})):
+        assert "3.5 s to send, 1 pass; 400 kB are the change" in page

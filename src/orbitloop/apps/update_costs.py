@@ -9,6 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from orbitloop.delta.apply import inspect_delta
+from orbitloop.reports.rounds import tensor_kind
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.fleet import contacts
 
@@ -54,15 +55,6 @@ def uplinks(plan: MissionPlan, size_bytes: int, satellites: Sequence[str] = (), 
     return found
 
 
-def tensor_kind(name: str, codec: str) -> str:
-    """Return what a tensor is, for sums: `weights`, `scales`, `biases`, `batch-norm`, `ranges`; by its name's last part."""
-    layer, _, part = name.rpartition(".")
-    if layer.startswith("bn"):
-        return "batch-norm"
-    known = {"weight": "weights", "bias": "biases", "scale": "scales", "zero": "ranges"}
-    return known.get(part, "others")
-
-
 def costs_by_kind(payload: bytes, base: Tensors) -> dict[str, int]:
     """Return the bytes of a payload by kind of tensor, most first.
 
@@ -71,6 +63,6 @@ def costs_by_kind(payload: bytes, base: Tensors) -> dict[str, int]:
     """
     sums: dict[str, float] = {}
     for cost in inspect_delta(payload, base):
-        kind = tensor_kind(cost.name, cost.codec)
+        kind = tensor_kind(cost.name)
         sums[kind] = sums.get(kind, 0.0) + cost.bytes
     return {kind: round(size) for kind, size in sorted(sums.items(), key=lambda item: -item[1])}

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from orbitloop.reports import views
 from orbitloop.reports.mission import SCHEMA, MissionReport
-from orbitloop.reports.story import change, summary
+from orbitloop.reports.story import change, summary, update_words
 from orbitloop.reports.units import duration, gain, human_bytes, human_count, percent, plain_text, points, utc
 
 _FOLDER = files("orbitloop.reports")
@@ -41,7 +41,7 @@ def _environment() -> Environment:
         "utc": utc,
         "clean": plain_text,
     }
-    environment.globals |= {"change": change, "tensor_rows": views.tensor_rows}
+    environment.globals |= {"change": change, "tensor_rows": views.tensor_rows, "update_words": update_words}
     return environment
 
 

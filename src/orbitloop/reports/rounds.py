@@ -38,6 +38,16 @@ class TensorChange:
     bytes: int | None = None
 
 
+def tensor_kind(name: str) -> str:
+    """Return what a tensor of our networks is, by its name: weights, scales, biases, batch-norm, ranges, or others."""
+    layer, _, part = name.rpartition(".")
+    if layer.startswith("bn"):
+        return "batch-norm"
+    if layer.startswith(("act", "pre")):
+        return "ranges"
+    return {"weight": "weights", "scale": "scales", "bias": "biases"}.get(part, "others")
+
+
 @dataclass(frozen=True, slots=True)
 class UpdateSummary:
     """A signed update as it goes up: `bytes` is the whole bundle (metadata, manifest, payload), `payload_bytes` the change.
@@ -52,6 +62,16 @@ class UpdateSummary:
     payload_bytes: int | None = None
     seconds: float | None = None
     passes: int | None = None
+
+    @property
+    def bytes_by_kind(self) -> dict[str, int]:
+        """Return the bytes of the change by kind of tensor, most first; empty where the codec does not say."""
+        sums: dict[str, int] = {}
+        for tensor in self.tensors:
+            if tensor.bytes is not None:
+                kind = tensor_kind(tensor.name)
+                sums[kind] = sums.get(kind, 0) + tensor.bytes
+        return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orbitloop.reports.mission import MissionReport
-from orbitloop.reports.rounds import Round
+from orbitloop.reports.rounds import Round, UpdateSummary
 from orbitloop.reports.units import ABSENT, duration, gain, human_bytes, human_count, percent, plain_text, points, utc
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&])")
@@ -61,6 +61,20 @@ def _sentences(report: MissionReport) -> Iterable[str]:
             f"On board it computes in {plain_text(report.model.form)}: AP50 {points(report.model.form_ap50)} on the frozen "
             f"base scenes, {points(report.model.float_ap50)} as trained."
         )
+
+
+def update_words(update: UpdateSummary) -> str:
+    """Say how long an update takes to send, and what of it is what."""
+    parts = []
+    if update.seconds is not None:
+        passes = (
+            "not within the mission" if update.passes is None else f"{update.passes} pass{'es' if update.passes > 1 else ''}"
+        )
+        parts.append(f"{duration(update.seconds)} to send, {passes}")
+    if update.payload_bytes is not None:
+        parts.append(f"{human_bytes(update.payload_bytes)} are the change, the rest says whom to believe and for whom it is")
+    kinds = ", ".join(f"{kind} {human_bytes(size)}" for kind, size in update.bytes_by_kind.items())
+    return "; ".join([*parts, kinds] if kinds else parts)
 
 
 def _gap(report: MissionReport) -> str:
@@ -132,6 +146,9 @@ def to_markdown(report: MissionReport) -> str:
     parts += [f"> {markdown_text(note)}" for note in report.notes]
     parts += ["## Rounds", _markdown_table(_COLUMNS, (map(markdown_text, _cells(r)) for r in report.rounds))]
     parts += ["## Accuracy", _accuracy_table(report), "## Bytes", _bytes_table(report)]
+    updates = [_update(r.update, r.round) for r in report.rounds if r.update is not None]
+    if updates:
+        parts += ["## Updates", "\n".join(updates)]
     verdicts = [_verdict(r) for r in report.rounds if r.gate is not None]
     if verdicts:
         parts += ["## Verdicts of the gate", "\n".join(verdicts)]
@@ -159,6 +176,11 @@ def _bytes_table(report: MissionReport) -> str:
     rows += [("sent up", human_bytes(sizes.uplinked))]
     rows += [(f"up: {markdown_text(kind)}", human_bytes(n)) for kind, n in sizes.uplinked_by_kind.items()]
     return _markdown_table(("what", "bytes"), [*rows, ("one full model", human_bytes(sizes.full_model))])
+
+
+def _update(update: UpdateSummary, number: int) -> str:
+    words = update_words(update)
+    return f"- Version {update.version} of round {number}: **{human_bytes(update.bytes)}**" + (f"; {words}" if words else "")
 
 
 def _verdict(r: Round) -> str:
