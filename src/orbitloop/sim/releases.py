@@ -113,10 +113,15 @@ class Releases:
             avoid: models that these satellites have given up.
 
         Raises:
-            UpdateError: the candidate cannot be coded.
+            UpdateError: the candidate cannot be coded. That it does not fit its budget is a shut gate.
         """
         chain = cheapest_chain([k.edge for k in self.known.values()], base, goal, avoid) if goal else None
-        coded, landed = self.code(self.run.models_by_digest[base], candidate)
+        try:
+            coded, landed = self.code(self.run.models_by_digest[base], candidate)
+        except UpdateError as error:
+            if self.run.plan.job.spec.budgets.uplink_bytes_per_update is None:
+                raise
+            return choose(chain, None), GateVerdict(False, (f"no update fits: {error.what}",))
         jump = Edge(base, coded.result_digest, len(coded.payload) + self.overhead_bytes, number)
         if jump.result in avoid:
             return Route((), "the model that this leads to was given up before"), None
