@@ -7,6 +7,7 @@ looks; the reason is kept in the table of slots and stands in the beacon; nothin
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -137,7 +138,9 @@ def aftermath(agent: Agent, ship: Ship) -> str:
     told = beacon.reports[-1]
     if (told.version, told.outcome) != (1, ApplyOutcome.ROLLED_BACK) or beacon.model_digest != BASE_DIGEST:
         return f"the beacon says {told.outcome} of {told.version}"
-    if given_up[0].reason.encode() not in data:
+    if told.reason != given_up[0].reason and not told.reason.startswith(f"{given_up[0].reason}; "):
+        return f"the beacon gives {told.reason!r}"
+    if json.dumps(given_up[0].reason).strip('"').encode() not in data:  # as it stands in the very bytes
         return f"{given_up[0].reason!r} is not in the beacon"
     return ""
 

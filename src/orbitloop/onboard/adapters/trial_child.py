@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
 
     module, _, name = engine.partition(":")
     build = getattr(import_module(module), name)
-    job = job_from_bytes(sys.stdin.buffer.read(MAX_JOB_BYTES))
+    job = job_from_bytes(sys.stdin.buffer.read(min(os.fstat(0).st_size, MAX_JOB_BYTES)))  # read() takes all that it may
     gc.collect()
     gc.freeze()
     gc.disable()  # a collection in the middle would be charged to one of the two models

@@ -32,6 +32,8 @@ CHILD = "orbitloop.onboard.adapters.trial_child"
 ENGINE = "orbitloop.onboard.adapters.onnx_engine:OnnxEngine"
 MAX_ANSWER_BYTES = 64 << 20
 READ_BYTES = 1 << 16
+POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Pools of threads that numpy and runtimes start unasked; each thread would count against the limit of memory."""
 LOOK_S, POLL_S = 0.2, 0.02
 REAP_S = 10.0
 
@@ -83,7 +85,7 @@ class ProcessTrial:
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=os.environ | self._environment,
+            env=os.environ | {name: str(self._threads) for name in POOLS} | self._environment,
             start_new_session=True,
         )
 
