@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 import pytest
 from cutting_disk import SURVIVAL, CuttingDisk, PowerCut
@@ -144,3 +145,21 @@ def test_a_device_error_at_every_operation_keeps_the_old_content_and_is_typed():
         after = FileFlash(disk.crash("everything"))
         assert after.read("a", max_bytes=99) in (b"old", b"new content")
         assert after.list() == ["a"]
+
+
+def test_on_a_real_folder_bytes_are_durable_before_the_name_and_the_name_before_it_returns(tmp_path, monkeypatch):
+    """What the simulated disk cannot see: that the operating system is really asked, and in which order."""
+    asked, fsync, rename = [], os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        status = os.fstat(handle)
+        asked.append("folder" if stat.S_ISDIR(status.st_mode) else f"{status.st_size} bytes")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda source, target: (asked.append("rename"), rename(source, target)))
+    flash = FileFlash(OsDisk(tmp_path), chunk_bytes=100)
+    flash.write_atomic("a", bytes(1234))
+    assert asked == ["1234 bytes", "rename", "folder"]
+    flash.delete("a")
+    assert asked[3:] == ["folder"]

@@ -11,7 +11,7 @@ from orbitloop.errors import StateError, WireError
 from orbitloop.onboard import slots
 from orbitloop.onboard.adapters.files import FileFlash
 from orbitloop.onboard.slot_record import SlotContent
-from orbitloop.onboard.slot_table import SlotTable, parse_table
+from orbitloop.onboard.slot_table import GOLDEN, SlotTable, parse_table
 from orbitloop.onboard.slots import SlotStore
 from orbitloop.records.ids import digest_bytes
 from orbitloop.records.wire import MAGIC, unpack
@@ -86,3 +86,14 @@ def tables_not_digested() -> AbstractContextManager[Any]:
 
 def tables_not_doubled() -> AbstractContextManager[Any]:
     return patch.object(slots, "TABLE_FILES", slots.TABLE_FILES[:1])
+
+
+def golden_not_there() -> AbstractContextManager[Any]:
+    read = SlotStore._read
+
+    def blind(self: SlotStore, name: str) -> bytes:
+        if name == GOLDEN:
+            raise StateError("there is none", where=name)
+        return read(self, name)
+
+    return patch.object(SlotStore, "_read", blind)

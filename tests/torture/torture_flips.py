@@ -14,14 +14,20 @@ from functools import cache, partial
 
 import numpy as np
 from cutting_disk import CuttingDisk, Inode
-from torture_faults import slots_not_digested_by_table, slots_not_self_digested, tables_not_digested, tables_not_doubled
-from torture_satellite import Satellite, flaw, stored
+from torture_faults import (
+    golden_not_there,
+    slots_not_digested_by_table,
+    slots_not_self_digested,
+    tables_not_digested,
+    tables_not_doubled,
+)
+from torture_satellite import Satellite, digest, flaw, graph, stored
 from torture_scripts import Script, applies, rollbacks
 from torture_section import Outcome, Section, Tick
 from torture_tally import Tally
 
 from orbitloop.errors import StateError
-from orbitloop.onboard.slot_record import slot_file
+from orbitloop.onboard.slot_record import SlotContent, slot_file, write_slot
 from orbitloop.onboard.slot_table import GOLDEN, NAMES, SlotState, SlotTable
 from orbitloop.onboard.slots import TABLE_FILES
 from orbitloop.onboard.trust_store import FILES as TRUST_FILES
@@ -86,14 +92,17 @@ def _damaged(script: Script, targets: tuple[str, ...], seed: int, *, run: bool) 
         there = sorted(name for name in contents if name.startswith(target))
         hit |= {str(rng.choice(there))} if there else set()
     for name in hit:
-        data = _misplaced(name, contents, rng) if rng.random() < 0.1 else flipped(contents[name], rng)
+        whole = _misplaced(name, contents, rng, earlier=not set(TABLE_FILES) <= hit)
+        data = whole if rng.random() < 0.1 else flipped(contents[name], rng)
         disk.names_cached[name] = disk.names_durable[name] = Inode(data, data)
     satellite = script.satellite(disk)
     return _before_boot(satellite, table, hit) or _boot(script, disk, (table, believed), hit, run=run)
 
 
-def _misplaced(name: str, contents: dict[str, bytes], rng: np.random.Generator) -> bytes:
-    """Return whole content of another kind or time."""
+def _misplaced(name: str, contents: dict[str, bytes], rng: np.random.Generator, *, earlier: bool) -> bytes:
+    """Return whole content of another file, or, of a slot, what it may have held at another time."""
+    if earlier and name in SLOTS and rng.random() < 0.5:
+        return write_slot(SlotContent(name.removeprefix("slot-"), 5, digest(5), graph(), stored(5)))
     others = sorted(other for other in contents if contents[other] != contents[name])
     return contents[str(rng.choice(others))] if others else b""
 
@@ -146,7 +155,7 @@ def _run(fault: Callable[[], AbstractContextManager[None]]) -> Callable[[int, Ti
         assert all(script.ready for script in scripts)  # made before the fault is
         with fault():
             for trial in range(count):
-                script, targets = scripts[trial % len(scripts)], TARGETS[trial // len(scripts) % len(TARGETS)]
+                targets, script = TARGETS[trial % len(TARGETS)], scripts[(trial + trial // len(TARGETS)) % len(scripts)]
                 name = f"{script.name}, {', '.join(targets)}, {trial}"
                 tally.trial(name, partial(_damaged, script, targets, trial, run=trial % RUN_EVERY == 0))
         return tally.outcome()
@@ -154,15 +163,16 @@ def _run(fault: Callable[[], AbstractContextManager[None]]) -> Callable[[int, Ti
     return run
 
 
-_FEW = 13 * len(TARGETS) * 2
+_FEW = 7 * len(TARGETS)
 SECTIONS = (
     Section("flips", "every damage seen before inference, the heir takes over", _run(nullcontext), 10_000, _FEW),
     Section(
-        "control: no slot digest", "a slot that is another's is seen", _run(slots_not_digested_by_table), 3_000, _FEW, True
+        "control: no slot digest", "a slot that is an earlier one is seen", _run(slots_not_digested_by_table), 3_000, _FEW, True
     ),
     Section(
         "control: no own digest", "a slot damaged with the tables is seen", _run(slots_not_self_digested), 3_000, _FEW, True
     ),
-    Section("control: no table digest", "a damaged table is seen", _run(tables_not_digested), 3_000, _FEW, True),
-    Section("control: one table", "a table that is there once is seen", _run(tables_not_doubled), 3_000, _FEW, True),
+    Section("control: no table digest", "a damaged table is seen", _run(tables_not_digested), 1_300, _FEW, True),
+    Section("control: no golden model", "both slots gone are seen", _run(golden_not_there), 1_300, _FEW, True),
+    Section("control: one table", "a table that is there once is seen", _run(tables_not_doubled), 1_300, _FEW, True),
 )

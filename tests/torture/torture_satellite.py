@@ -158,8 +158,6 @@ def flaw(satellite: Satellite, allowed: set[int], *, run: bool = False) -> str:
         return f"version {active.version} flies, not one of {sorted(allowed)}"
     if (active.graph, active.weights, active.digest) != (graph(), stored(active.version), digest(active.version)):
         return f"version {active.version} is not what it says"
-    if digest_tensors(load_weights(active.weights)) != active.digest:
-        return f"digest of version {active.version} differs"
     if run and look(active.graph, active.weights) != seen(active.version):
         return f"version {active.version} sees something else"
     return ""

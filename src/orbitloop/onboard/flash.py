@@ -29,7 +29,8 @@ class Flash(Protocol):
         """Put the content in place, whole and durable.
 
         Raises:
-            StateError: it cannot be written (no space, device error); the earlier content stays.
+            StateError: it cannot be written (no space, device error); the earlier content stays, or, where only its durability
+                failed, the new one is there, whole.
         """
 
     def delete(self, name: str) -> None:
