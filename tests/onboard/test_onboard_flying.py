@@ -260,6 +260,31 @@ def test_a_model_that_takes_the_computer_down_in_flight_is_given_up_after_its_bo
     assert b"crash loop" in data
 
 
+def test_a_model_that_takes_the_computer_down_now_and_then_is_not_confirmed_in_between():
+    ship = seasoned()
+    agent = on_probation(ship)
+    outcomes = []
+    for number in range(3):
+        state = agent.to_json()
+        agent = ship.agent()
+        agent.restore(state)
+        agent.boot(NOW_S + number)
+        beacon, _ = contact(agent, ship, NOW_S + 6000 * (number + 1))
+        outcomes.append(beacon.reports[-1].outcome)
+    assert outcomes == [ApplyOutcome.ACCEPTED, ApplyOutcome.ACCEPTED, ApplyOutcome.ROLLED_BACK]
+    assert agent.reports[-1].reason.startswith("crash loop: 3 boots on probation")
+
+
+def test_one_boot_only_puts_the_confirmation_off():
+    ship = seasoned()
+    state = on_probation(ship).to_json()
+    agent = ship.agent()
+    agent.restore(state)
+    agent.boot(NOW_S)
+    outcomes = [contact(agent, ship, NOW_S + 6000 * n)[0].reports[-1].outcome for n in (1, 2)]
+    assert outcomes == [ApplyOutcome.ACCEPTED, ApplyOutcome.CONFIRMED]
+
+
 def test_a_model_that_loads_in_its_trial_and_not_at_boot_gives_way():
     ship = seasoned()
     agent = on_probation(ship)

@@ -16,7 +16,7 @@ from orbitloop.records.prediction import Detections
 from orbitloop.records.wire import pack, unpack
 
 TILES = (np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3), np.full((7, 9, 3), 200, np.uint8))
-JOB = TrialJob(ModelBytes(b"graph", b"weights"), ModelBytes(b"", b"w2"), TILES, TrialLimits(0.2, 4.0, 9.5, 10**9, 2, 5))
+JOB = TrialJob(ModelBytes(b"graph", b"weights"), ModelBytes(b"", b"w2"), TILES, TrialLimits(0.2, 4.0, 9.5, 10**9, 2, 5, 7))
 SOME = Detections(np.array([[1, 2, 3, 4.5]], np.float32), np.array([0.5], np.float32), np.array([1], np.int32))
 EVENTS = [
     Step("running", "loads"),

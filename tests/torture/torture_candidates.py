@@ -267,7 +267,7 @@ def flown(bad: BadInFlight) -> str:
         return aftermath(agent, ship) if report and report.outcome is ApplyOutcome.ROLLED_BACK else "it flies"
     if report is None or report.outcome is not ApplyOutcome.ACCEPTED:
         return f"its trial found {report.reason if report else 'nothing'}"
-    for number in range(6):
+    for number in range(9):
         try:
             agent.observe(scene(60 + number, light=bad.light), FULL_WH)
         except PowerCut:

@@ -175,13 +175,13 @@ class FlyingModel:
             if self.slots.running().state is not SlotState.PROBATION:
                 return []
             dog = self._watched()
+            ends_well = dog.contact(self.slots.table().boots)
             if dog.against:
                 return self._go_back(now_s)
-            if dog.contact():
+            if ends_well:
                 report = self.updater.confirm(f"nothing against it: {dog.said()}", now_s)
                 self.watchdog = None
                 return [report]
-            self.slots.note_healthy()  # boots are counted from contact to contact
         except StateError:
             pass
         return []

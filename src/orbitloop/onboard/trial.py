@@ -46,7 +46,7 @@ class TrialLimits:
 
     `max_loss` is in F1 and in recall at IoU 0.5 (a loss of as much fails); `max_slowdown` a ratio of CPU times; `seconds` wall
     seconds for a whole trial; `memory_bytes` what the trial's process may hold. A model flies on probation for `contacts`
-    passes, for `contacts_unproven` when the canary could not prove it.
+    passes, for `contacts_unproven` when the canary could not prove it; more than `boots` boots meanwhile are too many.
     """
 
     max_loss: float = 0.1
@@ -55,6 +55,7 @@ class TrialLimits:
     memory_bytes: int = 1_000_000_000
     contacts: int = 1
     contacts_unproven: int = 3
+    boots: int = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

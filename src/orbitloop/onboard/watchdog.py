@@ -13,7 +13,8 @@ tiles that both have seen:
 - flooded: it fills tiles up to the model's maximum of detections, two or more and over twice as many as the other one;
 - slow: on four tiles or more it takes more than `max_slowdown` times the CPU time.
 
-Outputs that are not finite and a runtime that fails need no comparison: one such tile is enough.
+More boots than the limits put up with are a crash loop, also between two boots: the slots see it at the next one, the watchdog
+at a pass. Outputs that are not finite and a runtime that fails need no comparison: one such tile is enough.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Watchdog:
 
     def __init__(self, limits: TrialLimits, *, proven: bool, pace_s: float | None = None) -> None:
         self.limits, self.proven, self.pace_s = limits, proven, pace_s
-        self.tiles = self.scenes = self.contacts = 0
+        self.tiles = self.scenes = self.contacts = self.boots = 0
         self.against = ""
         """What is held against the model; empty while nothing is."""
         self.compared = _Totals()
@@ -108,9 +109,17 @@ class Watchdog:
         """Note that the model failed on a tile."""
         self.against = self.against or f"in flight: {what} after {self.tiles} tiles"
 
-    def contact(self) -> bool:
-        """Count a pass; say whether the probation ends well with it."""
-        self.contacts += 1
+    def contact(self, boots: int = 0) -> bool:
+        """Count a pass; say whether the probation ends well with it.
+
+        Args:
+            boots: how often the satellite has booted on this probation. A pass with a boot before it does not count: it may
+                have been the model.
+        """
+        if boots > self.limits.boots:
+            self.against = self.against or f"crash loop: {boots} boots on probation"
+        self.contacts += boots <= self.boots
+        self.boots = boots
         return not self.against and self.contacts >= self.contacts_needed
 
     def said(self) -> str:
@@ -121,7 +130,7 @@ class Watchdog:
     def to_json(self) -> dict[str, Any]:
         """Return the counts; the limits are the mission's."""
         sums = {f.name: getattr(self.compared, f.name) for f in fields(_Totals)}
-        plain = {name: getattr(self, name) for name in ("proven", "pace_s", "tiles", "scenes", "contacts", "against")}
+        plain = {name: getattr(self, name) for name in ("proven", "pace_s", "tiles", "scenes", "contacts", "boots", "against")}
         return plain | {"compared": sums}
 
     @classmethod
@@ -134,7 +143,8 @@ class Watchdog:
         try:
             pace_s = value["pace_s"]
             dog = cls(limits, proven=bool(value["proven"]), pace_s=None if pace_s is None else _number(pace_s))
-            dog.tiles, dog.scenes, dog.contacts = (int(_number(value[name])) for name in ("tiles", "scenes", "contacts"))
+            dog.tiles, dog.scenes = int(_number(value["tiles"])), int(_number(value["scenes"]))
+            dog.contacts, dog.boots = int(_number(value["contacts"])), int(_number(value["boots"]))
             dog.against = str(value["against"])
             for name in (f.name for f in fields(_Totals)):
                 number = _number(value["compared"][name])

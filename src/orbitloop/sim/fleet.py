@@ -241,6 +241,7 @@ def _limits(update: Update) -> TrialLimits:
         int(canary.memory_mb * 1e6),
         probation.contacts,
         probation.contacts_unproven,
+        probation.boots,
     )
 
 
