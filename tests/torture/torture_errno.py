@@ -132,7 +132,7 @@ def _cases() -> Iterator[tuple[Script, str, int]]:
 def run(count: int, tick: Tick) -> Outcome:
     """Every call of every script with every kind of refusal; with a count below that, evenly spread."""
     tally, cases = Tally(tick), list(_cases())
-    chosen = cases[:: max(1, len(cases) // count)] if count < len(cases) else cases
+    chosen = cases[:: -(-len(cases) // count)] if count < len(cases) else cases
     for index, (script, kind, at) in enumerate(chosen):
         tally.trial(f"{script.name}, call {at}, {kind}", partial(_refused, script, kind, at, run=index % RUN_EVERY == 0))
     return tally.outcome(f"{len(cases)} cases: every call of {len(applies()) + len(rollbacks())} scripts by {len(KINDS)} kinds")
@@ -143,7 +143,7 @@ def _without(fault: Callable[[], AbstractContextManager[None]]) -> Callable[[int
         with fault():
             lies = [(s, kind, at) for s, kind, at in _cases() if kind == "write that lies"]
             tally = Tally(tick)
-            for script, kind, at in lies[:: max(1, len(lies) // count)]:
+            for script, kind, at in lies[:: max(1, -(-len(lies) // count))]:
                 tally.trial(f"{script.name}, call {at}, {kind}", partial(_refused, script, kind, at, run=False))
             return tally.outcome()
 
@@ -151,6 +151,6 @@ def _without(fault: Callable[[], AbstractContextManager[None]]) -> Callable[[int
 
 
 SECTIONS = (
-    Section("errno", "0 bricked, a clear error, a later try gets through", run, 8_000, 60),
-    Section("control: no read-back", "a write that lies is seen", _without(not_read_back), 100, 60, True),
+    Section("errno", "0 bricked, a clear error, a later try gets through", run, 8_000, 50),
+    Section("control: no read-back", "a write that lies is seen", _without(not_read_back), 200, 30, True),
 )
