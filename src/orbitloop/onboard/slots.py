@@ -88,8 +88,8 @@ class SlotStore:
         files = {name: write_slot(replace(content, slot=name)) for name in (GOLDEN, *NAMES)}
         for name, data in files.items():
             (self._golden if name == GOLDEN else self._flash).write_atomic(slot_file(name), data)
-        rows = {name: _confirmed(content, data) for name, data in files.items()}
-        self._commit(SlotTable(0, NAMES[0], version, version, rows, rows.pop(GOLDEN)))
+        rows = {name: _confirmed(content, files[name]) for name in NAMES}
+        self._commit(SlotTable(0, NAMES[0], version, version, rows, _confirmed(content, files[GOLDEN])))
         return self.active()
 
     def installed(self) -> bool:
