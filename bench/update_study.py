@@ -105,6 +105,7 @@ class Case:
 
     @cached_property
     def flight(self) -> Flight:
+        """Return the int8 form that is launched."""
         spec = self.plan.model.spec
         return Flight(self.base, "int8", self.old, spec.quantisation, seed=self.seed, threads=1)
 
@@ -132,7 +133,7 @@ class Case:
         return ap50, ap, old_ap50, old_ap
 
     def on_training_scenes(self, tensors: Tensors) -> float:
-        """Return the mean of AP50 and AP on a third of the new scenes and a sixth of the old that were trained on, in per cent."""
+        """Return the mean of AP50 and AP on some of the scenes that were trained on, new and old, in per cent."""
         found = self.meter.on_images(tensors, [*self.new[::3], *self.old[::6]]).to_json()
         return round(50 * ((found["ap50"] or 0.0) + (found["ap"] or 0.0)), 2)
 

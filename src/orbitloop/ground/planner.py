@@ -41,10 +41,10 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 Progress = Callable[[int, int], None]
 
 _FIRST_PRICE = 1e-9
-_FINEST, _COARSEST = 1e-15, 1e-4
+_FINEST, _COARSEST = 1e-15, 1e-3
 _ENOUGH = 0.97
 """A plan that fills this share of the bytes there are is not improved on."""
-_MOST_TRIES = 7
+_MOST_TRIES = 9
 _SLOPE = -0.6
 """How bytes go with the price, in logarithms, before two plans have told."""
 
@@ -114,17 +114,15 @@ class Planner:
                 progress(attempt, _MOST_TRIES)
             plan = self.at(price)
             tried.append(plan)
-            if _ENOUGH * most_bytes <= plan.bytes <= most_bytes or (plan.bytes <= most_bytes and price <= _FINEST):
+            if _ENOUGH * most_bytes <= plan.bytes <= most_bytes:
                 break
             price = _next_price(tried, most_bytes)
+            if any(price == plan.price for plan in tried):  # the finest fits, or the coarsest does not
+                break
         fitting = [plan for plan in tried if plan.bytes <= most_bytes]
         if not fitting:
-            coarsest = self.at(_COARSEST)
-            if coarsest.bytes > most_bytes:
-                raise UpdateError(
-                    f"the smallest update takes {coarsest.bytes} bytes, and {most_bytes} are there", remedy="allow more bytes"
-                )
-            fitting, tried = [coarsest], [*tried, coarsest]
+            least = min(plan.bytes for plan in tried)
+            raise UpdateError(f"the smallest update takes {least} bytes, and {most_bytes} are there", remedy="allow more bytes")
         return Fitted(max(fitting, key=lambda plan: plan.bytes), tuple(sorted(tried, key=lambda plan: plan.bytes)))
 
     def at(self, price: float) -> Plan:
@@ -212,15 +210,23 @@ def _matrix(tensor: npt.NDArray[Any]) -> Floats:
 
 
 def _next_price(tried: Sequence[Plan], most_bytes: int) -> float:
-    """Return where to look next: between a plan that fits and one that does not, by their slope; else onward."""
+    """Return where to look next: between a plan that fits and one that does not, by their slope; else onward, ever further.
+
+    The end of the range is returned when there is nothing beyond.
+    """
     below = max((p for p in tried if p.bytes <= most_bytes), key=lambda p: p.bytes, default=None)
     above = min((p for p in tried if p.bytes > most_bytes), key=lambda p: p.bytes, default=None)
     wanted = math.log(0.985 * most_bytes)
     if below and above:
         low, high = math.log(max(1, below.bytes)), math.log(above.bytes)
-        share = min(0.95, max(0.05, (wanted - low) / max(1e-9, high - low)))
+        share = (wanted - low) / max(1e-9, high - low)
+        if len(tried) > 4:  # no straight line: halve
+            share = 0.5
+        share = min(0.9, max(0.1, share))
         return math.exp(math.log(below.price) + share * (math.log(above.price) - math.log(below.price)))
     known = below or above
     assert known is not None
-    step = (wanted - math.log(max(1, known.bytes))) / _SLOPE
-    return min(_COARSEST, max(_FINEST, known.price * math.exp(max(-7.0, min(7.0, 1.15 * step)))))
+    step = 1.15 * (wanted - math.log(max(1, known.bytes))) / _SLOPE
+    least = 0.7 * 2 ** (len(tried) - 1)
+    step = math.copysign(min(8.0, max(abs(step), least)), step)
+    return min(_COARSEST, max(_FINEST, known.price * math.exp(step)))

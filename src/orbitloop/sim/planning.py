@@ -105,7 +105,8 @@ class Planning:
 def told(fitted: Fitted) -> str:
     """Say what the chosen update keeps of the trained change, and what fewer or more bytes would have kept."""
     chosen = fitted.plan
-    others = [p for p in fitted.tried if p.bytes != chosen.bytes]
+    fewer = [p for p in fitted.tried if p.bytes < 0.7 * chosen.bytes][-1:]
+    others = fewer + [p for p in fitted.tried if p.bytes > 1.4 * chosen.bytes][:1]
     text = f"an update of {chosen.bytes:,} bytes keeps {_kept(chosen.left)} of what training changed"
     if others:
         text += "; " + ", ".join(f"{p.bytes:,} bytes would keep {_kept(p.left)}" for p in others)

@@ -81,6 +81,7 @@ class RoundMaker:
             batch=job.training.batch,
             learning_rate=job.training.learning_rate,
             replay_share=job.training.replay,
+            pull=job.training.pull,
             views=job.training.views,
             seed=run.plan.seed * 1000 + number,
         )
