@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from orbitloop.apps import update_checks, updates
@@ -191,6 +192,21 @@ def test_a_budget_is_kept_and_what_cannot_fit_is_refused(models: Path) -> None:
     beside = int(refused.stderr.split("alone take ")[1].split()[0])
     refused = build(models, "--budget-bytes", str(beside + 20))
     assert (refused.exit_code, "at its coarsest" in refused.stderr) == (15, True)
+
+
+def test_with_pictures_the_most_accurate_update_that_fits_is_planned(models: Path) -> None:
+    scenes = models / "scenes"
+    scenes.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        Image.fromarray(rng.integers(0, 256, (300, 400, 3)).astype(np.uint8)).save(scenes / f"{number}.png")
+    most = one_object(build(models, "--json"))["bytes"] - 400
+    value = one_object(build(models, "--budget-bytes", str(most), "--pictures", scenes, "--json"))
+    assert value["bytes"] <= most
+    assert "of what training changed" in value["planned"]
+    result = build(models, "--budget-bytes", str(most), "--pictures", models, out="other.bundle")
+    assert result.exit_code != 0
+    assert "no PNG, JPEG or WebP picture" in result.stderr
 
 
 def test_a_payload_alone_is_built_and_applied(models: Path) -> None:

@@ -63,7 +63,7 @@ def eights(trained: tuple[Weights, Weights, dict[str, Sensitivity]]) -> tuple[di
     seen = {layer.index: Activations(rng.normal(size=500).astype(np.float32), -3.0, 3.0) for layer in layers(WIDTH, CLASSES)}
     held = quantise(WIDTH, CLASSES, base, seen)
     target = requantise(WIDTH, CLASSES, moved, base, held, seen)
-    return held, moved, target, Planner(held, target, int8_goals(WIDTH, CLASSES, held, base, target, moved), sense)
+    return held, moved, target, Planner(held, target, int8_goals(WIDTH, CLASSES, held, target, (base, moved)), sense)
 
 
 def test_without_a_price_and_without_correlation_the_nearest_integers_are_chosen() -> None:
@@ -187,7 +187,7 @@ def test_the_next_training_starts_from_what_landed(
     landed = {**held, **apply_delta(held, planner.fit(6000).plan.payload)}
     master = dequantise(WIDTH, CLASSES, landed, target, moved)
     assert set(master) == set(moved)
-    goals = int8_goals(WIDTH, CLASSES, landed, master, landed, master)
+    goals = int8_goals(WIDTH, CLASSES, landed, landed, (master, master))
     again = Planner(landed, landed, goals, trained[2])
     assert again.without == pytest.approx(0.0, abs=1e-12)
     assert not again.at(1e-9).residuals, "who trains nothing sends nothing"

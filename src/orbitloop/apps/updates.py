@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from orbitloop.apps.models import OpenModel, open_model
 from orbitloop.delta.bounds import check_change
 from orbitloop.delta.bundle import manifest_bytes, target_path
 from orbitloop.delta.choice import USUAL_BITS, USUAL_STEP
 from orbitloop.delta.make import Compact
-from orbitloop.errors import OrbitloopError, StateError, TrustError, UpdateError
+from orbitloop.errors import ImageError, OrbitloopError, StateError, TrustError, UpdateError
 from orbitloop.ground.authority import TENANT_LIVES_S, Authority
 from orbitloop.ground.ceremony import custody_of, sign_with, tenants_of
-from orbitloop.ground.release import CodedUpdate, code_update, make_manifest, pack_release
+from orbitloop.ground.release import CodedUpdate, code_update, coded_update, make_manifest, pack_release
 from orbitloop.ground.repository import Repository, accept, draft_release, from_files, publish
 from orbitloop.ground.sealing import parse_seal_key, seal_for
+from orbitloop.records.label import Boxes, LabelledImage
+from orbitloop.records.pixels import decode_image
 from orbitloop.records.update import UpdateManifest
 from orbitloop.records.verdict import GateVerdict
 from orbitloop.sim.checkpoint import write_whole
@@ -38,6 +42,10 @@ DEV_SINCE_S = 1767225600.0
 MAX_WORDS = 500
 SLACK_BYTES = 32
 """By how much metadata and manifest may differ in size between two signings: digits, compression."""
+MAX_PICTURES = 200
+"""Of more, every second, third, ... is looked at."""
+MAX_PICTURE_BYTES = 1 << 26
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 FITTINGS = 7
 """How often a change is coded at most until it fits its budget."""
 
@@ -89,18 +97,58 @@ def open_pair(base: Path, new: Path) -> Pair:
     return pair
 
 
-def code_pair(pair: Pair, payload_bytes: int | None = None, *, step: float = USUAL_STEP) -> CodedUpdate:
-    """Code the change; with a budget, as finely as fits.
+def read_pictures(folder: Path) -> list[LabelledImage]:
+    """Read the pictures of a folder that a planner may look at, without labels, in the order of their names.
+
+    Raises:
+        ImageError: there is none, or one is damaged.
+    """
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES) if folder.is_dir() else []
+    if not files:
+        raise ImageError(
+            "there is no PNG, JPEG or WebP picture", where=str(folder), remedy="give scenes or tiles of the domains"
+        )
+    found = []
+    for file in files[:: max(1, -(-len(files) // MAX_PICTURES))]:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_PICTURE_BYTES + 1)
+        if len(data) > MAX_PICTURE_BYTES:
+            raise ImageError(f"over {MAX_PICTURE_BYTES} bytes", where=str(file), remedy="cut it into tiles")
+        nothing = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
+        found.append(LabelledImage(file.stem, "", decode_image(data, where=str(file)), nothing))
+    return found
+
+
+def code_pair(
+    pair: Pair,
+    payload_bytes: int | None = None,
+    *,
+    step: float = USUAL_STEP,
+    pictures: Sequence[LabelledImage] = (),
+    tell: Callable[[str], None] = lambda text: None,
+) -> CodedUpdate:
+    """Code the change; with a budget, as finely as fits; with pictures too, the most accurate update that fits.
 
     Args:
         pair: the two models.
         payload_bytes: most bytes that the payload may take.
         step: of the weights, without a budget the one that is taken, see `delta.choice.usual`.
+        pictures: of the domains where the new model shall be good; see `sim.planning.plan_pair`.
+        tell: told what fewer or more bytes would have bought.
 
     Raises:
         UpdateError: nothing that fits is left of the change, or a satellite would refuse it for how far a tensor moves.
     """
     check_change(pair.base.weights, pair.new.weights)
+    if payload_bytes is not None and pictures:
+        from orbitloop.sim.planning import plan_pair, told  # torch is loaded only where it is needed
+
+        metadata = pair.base.engine.metadata
+        fitted = plan_pair(metadata, pair.base.weights, pair.new.weights, pictures, payload_bytes)
+        tell(told(fitted))
+        coded = coded_update(pair.base.weights, fitted.plan.payload)
+        check_change(pair.base.weights, coded.result)
+        return coded
     coded = code_update(pair.base.weights, pair.new.weights, Compact(step, _bits(step)))
     if payload_bytes is not None and len(coded.payload) > payload_bytes:
         coded = _fitted(pair, payload_bytes, step)
@@ -188,6 +236,8 @@ def build(
     keys: Sequence[SigningKey],
     now_s: float,
     seal_key: bytes | None = None,
+    pictures: Sequence[LabelledImage] = (),
+    tell: Callable[[str], None] = lambda text: None,
 ) -> tuple[CodedUpdate, Built]:
     """Code a pair so that the whole bundle keeps to its budget, and sign it; nothing is written.
 
@@ -218,7 +268,7 @@ def build(
             raise UpdateError(
                 f"metadata and manifest alone take {beside} B, over the budget of {budget_bytes} B", remedy=remedy
             )
-        coded = code_pair(pair, budget_bytes - beside)
+        coded = code_pair(pair, budget_bytes - beside, pictures=pictures, tell=tell)
         built = signed(coded)
     return coded, built
 

@@ -65,6 +65,12 @@ def build(
     budget_bytes: Annotated[
         int | None, typer.Option(metavar="N", min=256, help="Most bytes of the bundle; the change is coded as finely as fits.")
     ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="With --budget-bytes: pictures where it shall be good; seeks the most accurate that fits."
+        ),
+    ] = None,
     contacts: Annotated[
         list[str] | None, typer.Option(metavar="NAME=N", help="Contacts last heard of a satellite. Repeatable.")
     ] = None,
@@ -96,7 +102,7 @@ def build(
       orbitloop update build models/flying models/new -o update.bundle \\
         --satellite sat-1 --repository trust --dev-authority try --vouch "bench test"
       orbitloop update build models/flying models/new -o change.payload \\
-        --payload-only --budget-bytes 40000
+        --payload-only --budget-bytes 40000 --pictures scenes
 
     \b
     Exit codes: 0 done; 10 --mission; 13 not a model; 15 no update leads from one to the
@@ -108,9 +114,10 @@ def build(
     if not payload_only:
         _complete(satellites, repository, bool(keys or dev_authority), bool(gate or vouch))
     pair = updates.open_pair(base, new)
+    seen, said = updates.read_pictures(pictures) if pictures else [], list[str]()
     about: dict[str, Any] = {"out": str(out), "base": pair.base.digest}
     if payload_only:
-        coded = updates.code_pair(pair, budget_bytes)
+        coded = updates.code_pair(pair, budget_bytes, pictures=seen, tell=said.append)
         data = coded.payload
     else:
         assert repository is not None
@@ -127,6 +134,8 @@ def build(
             keys=[*dev_keys, *updates.read_keys(keys or ())],
             now_s=time.time(),
             seal_key=updates.read_seal_key(seal_key) if seal_key else None,
+            pictures=seen,
+            tell=said.append,
         )
         # Before the bundle: what is signed under a version must be known, or the next one would be signed under it again.
         updates.save_repository(repository, built.repository)
@@ -134,7 +143,13 @@ def build(
         about |= {"version": built.manifest.version, "repository": str(repository), "sealed": built.manifest.sealed}
     updates.write_file(out, data)
     kinds = update_costs.costs_by_kind(coded.payload, pair.base.weights)
-    about |= {"result": coded.result_digest, "bytes": len(data), "payload_bytes": len(coded.payload), "bytes_by_kind": kinds}
+    about |= {
+        "planned": said[-1] if said else None,
+        "result": coded.result_digest,
+        "bytes": len(data),
+        "payload_bytes": len(coded.payload),
+        "bytes_by_kind": kinds,
+    }
     cost = _cost(len(data), rate, pass_seconds, plan, satellites or ())
     if json_output:
         print_json(about | cost)
@@ -144,7 +159,7 @@ def build(
     parts = ", ".join(f"{kind} {human_bytes(size)}" for kind, size in kinds.items())
     what = "payload, not signed" if payload_only else f"update {about['version']} for {', '.join(satellites or ())}"
     show(f"{what}: {out}", f"base   {about['base']}\nresult {about['result']}")
-    show(f"{human_bytes(len(data))} in all, {human_bytes(len(coded.payload))} of it the change ({parts})", *_told(cost))
+    show(f"{human_bytes(len(data))} in all, {human_bytes(len(coded.payload))} of it the change ({parts})", *said, *_told(cost))
 
 
 @app.command("inspect")

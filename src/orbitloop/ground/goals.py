@@ -49,20 +49,21 @@ class Goal:
         return (self.weight, self.scale, self.bias) if self.scale else (self.weight, self.bias)
 
 
-def int8_goals(width: float, classes: int, held: Tensors, held_master: Weights, target: Tensors, master: Weights) -> list[Goal]:
+def int8_goals(
+    width: float, classes: int, held: Tensors, target: Tensors, masters: tuple[Weights, Weights] | None = None
+) -> list[Goal]:
     """Return the goals of a candidate for a satellite that holds an int8 form.
 
     Args:
         width, classes: of the network.
         held: what is on board.
-        held_master: the float weights behind it.
         target: the candidate's int8 form on the held grids (`quantise.requantise`).
-        master: the trained float weights.
+        masters: the float weights behind what is held and behind the target; without them the target's integers are wanted.
     """
     goals = []
     for layer in layers(width, classes):
         if layer.kind == "conv":
-            rows = _between(layer, held, held_master, target, master)
+            rows = _between(layer, held, target, *masters) if masters else _matrix(target[f"{layer.conv}.weight"])
             ones, zeros = np.ones(len(rows)), np.zeros(len(rows))
             scale, bias = f"{layer.conv}.scale", f"{layer.conv}.bias"
             factor, offset = target[scale].astype(np.float64), target[bias].astype(np.float64)
@@ -99,7 +100,7 @@ def _output(layer: Layer, target: Tensors) -> Goal:
     return Goal(layer.conv, STEPPED, rows, ones, offset, f"{layer.conv}.weight", "", f"{layer.conv}.bias", ones, zeros)
 
 
-def _between(layer: Layer, held: Tensors, held_master: Weights, target: Tensors, master: Weights) -> Floats:
+def _between(layer: Layer, held: Tensors, target: Tensors, held_master: Weights, master: Weights) -> Floats:
     """Return the trained weights in units of the held grid, before rounding; as rounded where a row has got a new grid."""
     name = f"{layer.conv}.weight"
     before, _ = folded(layer, held_master)

@@ -139,6 +139,21 @@ def dequantise(
     return result
 
 
+def as_float(width: float, classes: int, tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, F32]:
+    """Return the float network that an int8 form stands for, its integers as weights: for who has no float weights of it."""
+    result: dict[str, F32] = {}
+    for layer in layers(width, classes):
+        if layer.kind == "output":
+            result |= {name: tensors[name].astype(np.float32) for name in layer.tensors}
+        elif layer.kind == "conv":
+            scale, bias = tensors[f"{layer.conv}.scale"], tensors[f"{layer.conv}.bias"]
+            result[f"{layer.conv}.weight"] = tensors[f"{layer.conv}.weight"].astype(np.float32)
+            result[f"{layer.bn}.weight"] = (scale * np.sqrt(1 + BN_EPSILON)).astype(np.float32)
+            result |= {f"{layer.bn}.bias": bias.astype(np.float32), f"{layer.bn}.mean": np.zeros_like(bias, np.float32)}
+            result[f"{layer.bn}.var"] = np.ones_like(bias, np.float32)
+    return result
+
+
 def _tensors(
     width: float,
     classes: int,

@@ -6,6 +6,7 @@ It is where the ground's pure planner meets torch. What is observed belongs to o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,12 @@ import numpy.typing as npt
 from orbitloop.ground.adapters.sensitivity import observe_sensitivity
 from orbitloop.ground.goals import float_goals, int8_goals
 from orbitloop.ground.planner import Fitted, Planner
-from orbitloop.ground.quantise import calibration_tiles, dequantise
+from orbitloop.ground.quantise import as_float, calibration_tiles, dequantise
 from orbitloop.ground.rates import Sensitivity
 from orbitloop.ground.release import CodedUpdate, coded_update
 from orbitloop.records.ids import digest_tensors
 from orbitloop.records.label import LabelledImage
-from orbitloop.records.model import INT8
+from orbitloop.records.model import FLOAT32, INT8, ModelMetadata
 from orbitloop.sim.flight import Flight, Held, Tensors
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
@@ -85,7 +86,7 @@ class Planning:
         size = (metadata.width, len(metadata.classes))
         target = self.flight.follow(held, candidate, new)
         if metadata.form == INT8:
-            goals = int8_goals(*size, held.tensors, held.master, target, candidate)
+            goals = int8_goals(*size, held.tensors, target, (held.master, candidate))
         else:
             goals, still = float_goals(*size, held.tensors, candidate)
             target = {**target, **still}
@@ -100,6 +101,46 @@ class Planning:
             found = observe_sensitivity(self.flight.trained, candidate, tiles, seed=self.seed, threads=self.threads)
             self._seen = (digest, found)
         return self._seen[1]
+
+
+def plan_pair(
+    metadata: ModelMetadata,
+    held: Tensors,
+    target: Tensors,
+    pictures: Sequence[LabelledImage],
+    most_bytes: int,
+    *,
+    seed: int = 0,
+    threads: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Fitted:
+    """Plan an update from one model to another of the same form, with nothing but the two and some pictures.
+
+    Args:
+        metadata: of both.
+        held, target: their tensors.
+        pictures: of the domains where it shall be good, old and new; labels are not needed.
+        most_bytes: of the payload.
+        seed: draws tiles.
+        threads: of torch.
+        progress: called with how many plans were tried, of how many at most.
+
+    Raises:
+        ExportError: there is no picture.
+        UpdateError: even the coarsest is larger.
+    """
+    size = (metadata.width, len(metadata.classes))
+    plain = replace(metadata, form=FLOAT32)
+    tiles = calibration_tiles(pictures, metadata.preprocessing, NEW_TILES + OLD_TILES, np.random.default_rng([seed, 77]))
+    if metadata.form == INT8:
+        weights = as_float(*size, target)
+        goals = int8_goals(*size, held, target)
+    else:
+        weights = dict(target)
+        goals, still = float_goals(*size, held, target)
+        target = {**target, **still}
+    seen = observe_sensitivity(plain, weights, tiles, seed=seed, threads=threads)
+    return Planner(held, target, goals, seen).fit(most_bytes, progress=progress)
 
 
 def told(fitted: Fitted) -> str:
