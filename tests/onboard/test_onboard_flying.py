@@ -410,6 +410,19 @@ def test_a_trial_is_never_run_twice_even_if_the_runner_takes_the_process_along()
     assert SlotStore(ship.flash).running().digest == BASE_DIGEST
 
 
+@pytest.mark.parametrize(
+    ("error", "word"), [(MemoryError(), "out of memory"), (ModelError("no such operator"), "no such operator")]
+)
+def test_a_candidate_that_passes_and_then_does_not_load_here_does_not_fly(error, word):
+    def refuses(sound: Any) -> Any:
+        raise error
+
+    agent = seasoned().agent(InProcess(build), engine_factory=in_flight(refuses))
+    report = send(agent, slightly())
+    assert (report.outcome, report.reason) == (ApplyOutcome.ROLLED_BACK, f"canary: {word}")
+    assert agent.slots.running().digest == BASE_DIGEST
+
+
 def test_the_limits_reach_the_trial():
     asked: list[Any] = []
 

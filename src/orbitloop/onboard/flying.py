@@ -121,8 +121,9 @@ class FlyingModel:
             job = TrialJob(running, candidate, tuple(tiles), self.limits)
             verdict = judge(self.runner.run(job), job, truths)
             trial = self.engine_factory(content.graph, staged.weights) if verdict.passed else None
-        except (ModelError, StateError) as error:
-            return self.updater.complete(False, {}, f"canary: {error.what}", now_s)
+        except (ModelError, StateError, MemoryError) as error:
+            what = "out of memory" if isinstance(error, MemoryError) else error.what
+            return self.updater.complete(False, {}, f"canary: {what}", now_s)
         report = self.updater.complete(trial is not None, verdict.measured, verdict.reason, now_s)
         if trial is not None and report.outcome is ApplyOutcome.ACCEPTED:  # by the slots, which may refuse what has passed
             # It may have other classes or tiles; who still works on the one before the old one is waited for.
