@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_mission import open_gate, tiny_plan
 
+from orbitloop.errors import ModelError
 from orbitloop.ground.adapters.torch_trainer import TorchTrainer
 from orbitloop.ground.authority import Authority
 from orbitloop.onboard.pipeline import detect_scene
@@ -70,6 +71,32 @@ def test_a_worse_model_is_tried_rolled_back_reported_and_not_built_upon(run, mon
     assert [p.version for p in run.course.timeline] == [0, 2]
     slots = run.satellites["sat-1"].agent.slots
     assert slots.active().version == 2
+
+
+def test_a_model_that_goes_bad_in_flight_is_given_up_told_and_no_longer_measured(run):
+    agent = run.satellites["sat-1"].agent
+    agent.model.limits = TrialLimits(max_loss=1.0)
+    load, launched = agent.model.engine_factory, digest_tensors(run.flight.launched.tensors)
+
+    class Failing:
+        def __init__(self, metadata: Any) -> None:
+            self.metadata = metadata
+
+        def infer(self, tiles: Any) -> Any:
+            raise ModelError("the network's output is not finite")
+
+    def bad_in_flight(graph: bytes, weights: Any) -> Any:
+        sound = load(graph, weights)
+        return sound if digest_tensors(weights) == launched else Failing(sound.metadata)
+
+    agent.model.engine_factory = bad_in_flight  # the trial's process has its own, sound one
+    assert run.run()
+    [applied] = run.course.rounds[0].applied
+    assert applied.report.outcome is ApplyOutcome.ROLLED_BACK
+    assert applied.report.reason.startswith("in flight: the network's output is not finite after 0 tiles; canary: F1")
+    assert [p.version for p in run.course.timeline[:3]] == [0, 1, 0]
+    assert run.course.timeline[2].new_ap50 == run.course.timeline[0].new_ap50
+    assert applied.report.active_digest == launched
 
 
 @pytest.mark.parametrize("ruin", ["flip a byte", "cut short", "a stranger's key", "empty"])

@@ -36,7 +36,7 @@ from orbitloop.records.ids import digest_bytes, digest_json, digest_tensors
 from orbitloop.records.scene import Scene
 from orbitloop.records.update import ApplyOutcome
 from orbitloop.reports.observed import BatteryPoint, PassSummary, TimelinePoint
-from orbitloop.reports.rounds import Applied, NewOld
+from orbitloop.reports.rounds import NewOld
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.channel import WindowResult, run_window
 from orbitloop.sim.checkpoint import Checkpoints
@@ -209,18 +209,20 @@ class MissionRun:
         """Live through everything up to a window and the window itself; say whether a round or a swap came of it."""
         satellite = self.satellites[window.satellite]
         released = self._release(window.aos_s)
+        flew = satellite.agent.slots.running().digest
         self._capture(satellite, window.aos_s)
         satellite.advance(window.aos_s)
         before = dict(satellite.agent.endpoint.accounts)
         sent_before = {kind: account.wire_bytes for kind, account in before.items()}
         self._prepare(satellite, window)
+        fell = self._fell_back(satellite, flew, window.aos_s)
         result = self._exchange(satellite, window)
         self._account(satellite, window, result, sent_before)
         for told in result.acknowledged_to_ground:
             self.rollout.acknowledged(window.satellite, told)
         self._downlinked(window, result)
         swapped = self._uplinked(satellite, window, result)
-        return self._maybe_train(window) or swapped or released
+        return self._maybe_train(window) or swapped or released or fell
 
     def _capture(self, satellite: SimulatedSatellite, until_s: float) -> None:
         names = list(self.plan.satellites)
@@ -324,15 +326,6 @@ class MissionRun:
         self.blobs[digest] = payload
         self.course.detections.append(digest)
 
-    def note_applied(self, number: int, applied: Applied, *, final: bool) -> None:
-        """Put a satellite's word on an update into the story of its round; a later word takes the place of an earlier one."""
-        about = applied.satellite, applied.report.version
-        for index, one in enumerate(self.course.rounds):
-            if one.round == number:
-                others = tuple(a for a in one.applied if (a.satellite, a.report.version) != about)
-                ended_s = applied.report.at_s if final else one.finished_at_s
-                self.course.rounds[index] = replace(one, applied=(*others, applied), finished_at_s=ended_s)
-
     def _uplinked(self, satellite: SimulatedSatellite, window: ContactWindow, result: WindowResult) -> bool:
         swapped = False
         for item in result.at_satellite:
@@ -343,17 +336,11 @@ class MissionRun:
             self.watcher.event(
                 window.los_s, f"{satellite.name}: update {report.version} {report.outcome.value} ({report.reason})"
             )
-            self._charge_uplink(report.version, len(item.payload))
+            self.course.charge_uplink(self.rollout.round_of(report.version), len(item.payload))
             if report.outcome not in _STAYS:
                 swapped = True
                 self._flies(report.version, report.active_digest, window.los_s)
         return swapped
-
-    def _charge_uplink(self, version: int, payload_bytes: int) -> None:
-        number = self.rollout.round_of(version)
-        for index, one in enumerate(self.course.rounds):
-            if one.round == number:
-                self.course.rounds[index] = replace(one, bytes_up=one.bytes_up + payload_bytes)
 
     def _flies(self, version: int, digest: str, at_s: float) -> None:
         """Note that a model flies; measure it when it is newer than any before, not a copy or an older one on its way."""
@@ -361,6 +348,19 @@ class MissionRun:
         if number > self.flying_round:
             self.flying_version, self.flying_round = version, number
             self._mark(at_s, digest, swap=True)
+
+    def _fell_back(self, satellite: SimulatedSatellite, flew: str, at_s: float) -> bool:
+        """Note that a model was given up in flight; measure what flies instead, unless another satellite flies as new a one."""
+        if satellite.agent.slots.running().digest == flew:
+            return False
+        self.watcher.event(at_s, f"{satellite.name}: given up in flight ({satellite.agent.reports[-1].reason})")
+        flying = [s.agent.slots.running() for s in self.satellites.values()]
+        rounds = [self.models_by_digest[row.digest].round if row.digest in self.models_by_digest else 0 for row in flying]
+        newest = max(range(len(flying)), key=lambda index: rounds[index])
+        if rounds[newest] < self.flying_round and flying[newest].digest in self.models_by_digest:
+            self.flying_version, self.flying_round = flying[newest].version, rounds[newest]
+            self._mark(at_s, flying[newest].digest, swap=True)
+        return True
 
     def _mark(self, at_s: float, digest: str, *, swap: bool) -> None:
         """Measure a model that flies since now, and put it on the timeline."""
