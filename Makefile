@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow torture engines lint format types layers check bench docs clean
+.PHONY: help env demo test test-slow torture conformance engines lint format types layers check bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,12 @@ engines: env ## install the optional engines (OpenVINO, ncnn; 210 MB) and hold e
 
 torture: env ## power cuts, kills, failing disks, flipped bits, bad models, malicious bundles (SECTION=cuts runs some)
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/torture:tests/onboard:tests/trust $(PY) tests/torture/run_torture.py --section "$(SECTION)"
+
+# The suite is not on the package index.
+conformance: env ## the TUF project's conformance suite against the on-board client (TUF_CONFORMANCE=DIR, a checkout of it)
+	@test -n "$(TUF_CONFORMANCE)" -a -d "$(TUF_CONFORMANCE)/tuf_conformance" || { echo "get the suite first, and name its folder: \
+	git clone https://github.com/theupdateframework/tuf-conformance DIR; make conformance TUF_CONFORMANCE=DIR" >&2; exit 2; }
+	$(PY) tests/trust/run_conformance.py "$(TUF_CONFORMANCE)"
 
 test-slow: env ## run the tests that take minutes each
 	$(PY) -m pytest -m slow

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import orbitloop
-from orbitloop.cli import catalogue, check, detect, doctor, mission, model, onboard, quantise, update
+from orbitloop.cli import catalogue, check, detect, doctor, mission, model, onboard, quantise, trust, update
 from orbitloop.cli.terminal import INTERRUPTED, note, show_error
 from orbitloop.errors import OrbitloopError
 
@@ -92,6 +92,7 @@ for _command in (
     app.command()(_command)
 app.command()(catalogue.plugins)
 app.add_typer(update.app, name="update")
+app.add_typer(trust.app, name="trust")
 app.add_typer(onboard.app, name="onboard")
 app.command("doctor")(doctor.doctor)
 app.command("bench")(catalogue.bench)

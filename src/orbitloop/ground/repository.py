@@ -61,7 +61,7 @@ class Repository:
 
 
 def from_files(files: Mapping[str, bytes]) -> Repository:
-    """Read what `files` wrote, of each role the newest.
+    """Read what `files` wrote, of each role the newest, if the keys of today have signed it.
 
     Raises:
         TrustError: a file is malformed, a root is missing, or a name is not TUF's.
@@ -81,7 +81,7 @@ def from_files(files: Mapping[str, bytes]) -> Repository:
     if "snapshot" in roles:
         for name, meta in read_metadata(roles["snapshot"], "snapshot").signed.meta.items():
             versions.setdefault(name.removesuffix(".json"), meta.version)
-    return replace(repository, roles=roles, versions=versions)
+    return replace(repository, roles=_still_signed(repository.roots, roles), versions=versions)
 
 
 def accept(repository: Repository, metadata: bytes, role: str) -> Repository:
@@ -155,11 +155,12 @@ def publish(
         lifetimes: until when both count.
 
     Raises:
-        TrustError: there are no targets, the online keys are not those of the root, or time went back.
+        TrustError: there are no targets signed by the keys of today, the online keys are not the root's, or time went back.
     """
     life = lifetimes or Lifetimes()
     if "targets" not in repository.roles:
         raise TrustError("there are no targets to publish", remedy="draft them, have them signed, and accept them")
+    _enough(repository.roles["targets"], repository.root, "targets")
     _not_back(repository, now_s)
     repository = _snapshot(repository, online, now_s, life)
     version = repository.versions.get("timestamp", 0) + 1
@@ -245,6 +246,21 @@ def _not_back(repository: Repository, now_s: float) -> None:
     times = [signed_at_s(read_metadata(data, role).signed, role) for role, data in repository.roles.items()]
     if now_s < max(times):
         raise TrustError("time went back: something was signed later already", remedy="set this machine's clock")
+
+
+def _still_signed(roots: Sequence[bytes], roles: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the roles without those that newer keys have made void; their files lie on, and their versions are taken.
+
+    Targets stay: they are what the next ones are drafted from, and `publish` asks for the new keys.
+    """
+    above = roles.get("targets")
+    kept = {"targets": above} if above else {}
+    if roots:
+        online = ("snapshot", "timestamp")
+        kept |= {role: roles[role] for role in online if role in roles and signed_by(roles[role], roots[-1], role).enough}
+    tenants = tenants_of(above) if above else {}
+    theirs = {name: data for name, data in roles.items() if name in tenants and signed_by(data, above or b"", name).enough}
+    return kept | theirs
 
 
 def _number(name: str) -> int:

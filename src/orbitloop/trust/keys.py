@@ -17,7 +17,13 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from orbitloop.errors import TrustError
 from orbitloop.records.ids import canonical_json
@@ -27,6 +33,7 @@ KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 MAX_FILE_BYTES = 1 << 16
 MAX_KEYS = 64
+_REMEDY = "make one with `orbitloop trust key new`"
 
 
 def key_id(public: bytes) -> str:
@@ -106,26 +113,36 @@ def generate_key(seed: bytes | None = None) -> SigningKey:
     return SigningKey(Ed25519PrivateKey.generate().private_bytes_raw() if seed is None else seed)
 
 
-def save_signing_key(key: SigningKey) -> bytes:
-    """Return the key as PKCS #8 PEM, not encrypted: keep it where only the signer can read."""
+def save_signing_key(key: SigningKey, passphrase: bytes = b"") -> bytes:
+    """Return the key as PKCS #8 PEM, encrypted where there is a passphrase (scrypt and AES-256, as OpenSSL has it).
+
+    Without one keep it where only the signer can read.
+    """
     private = Ed25519PrivateKey.from_private_bytes(key.seed)
-    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    how = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how)
 
 
-def load_signing_key(data: bytes) -> SigningKey:
-    """Read a PKCS #8 PEM key.
+def load_signing_key(data: bytes, passphrase: bytes = b"") -> SigningKey:
+    """Read a PKCS #8 PEM key; a passphrase for a key that has none is passed over.
 
     Raises:
-        TrustError: it is not one, encrypted, or of another kind than Ed25519. Never anything else.
+        TrustError: it is not one, its passphrase is missing or wrong, or it is not Ed25519. Never anything else.
     """
     if len(data) > MAX_FILE_BYTES:
         raise TrustError(f"key file is over {MAX_FILE_BYTES} bytes")
+    sealed = b"ENCRYPTED" in data
+    if sealed and not passphrase:
+        raise TrustError("the signing key is encrypted", remedy="give the file with its passphrase")
     try:
-        private = load_pem_private_key(data, password=None)
+        private = load_pem_private_key(data, password=passphrase if sealed else None)
     except Exception as error:  # the library documents ValueError, TypeError and UnsupportedAlgorithm, and adds to them
-        raise TrustError(f"not a PEM signing key ({type(error).__name__})", remedy="make one with `generate_key`") from error
+        what = (
+            "the passphrase is wrong, or the key file damaged" if sealed else f"not a PEM signing key ({type(error).__name__})"
+        )
+        raise TrustError(what, remedy=_REMEDY) from error
     if not isinstance(private, Ed25519PrivateKey):
-        raise TrustError("signing key is not Ed25519", remedy="make one with `generate_key`")
+        raise TrustError("signing key is not Ed25519", remedy=_REMEDY)
     return SigningKey(private.private_bytes_raw())
 
 
