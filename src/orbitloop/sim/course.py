@@ -1,13 +1,13 @@
-"""What the report tells of a run so far: sums, rounds, passes, the timeline. Part of every checkpoint; nothing but data."""
+"""What the report tells of a run so far: sums, rounds, passes, the timeline. Part of every checkpoint."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orbitloop.reports.codec import from_plain, to_plain
 from orbitloop.reports.observed import BatteryPoint, PassSummary, TimelinePoint
-from orbitloop.reports.rounds import Round
+from orbitloop.reports.rounds import Applied, Round
 
 
 @dataclass(slots=True)
@@ -37,6 +37,21 @@ class Course:
     battery: list[BatteryPoint] = field(default_factory=list)
 
     _LISTS = (("rounds", Round), ("timeline", TimelinePoint), ("passes", PassSummary), ("battery", BatteryPoint))
+
+    def note_applied(self, number: int, applied: Applied, *, final: bool) -> None:
+        """Put a satellite's word on an update into the story of its round; a later word takes the place of an earlier one."""
+        about = applied.satellite, applied.report.version
+        for index, one in enumerate(self.rounds):
+            if one.round == number:
+                others = tuple(a for a in one.applied if (a.satellite, a.report.version) != about)
+                ended_s = applied.report.at_s if final else one.finished_at_s
+                self.rounds[index] = replace(one, applied=(*others, applied), finished_at_s=ended_s)
+
+    def charge_uplink(self, number: int | None, payload_bytes: int) -> None:
+        """Count bytes of an update that came up to the round that it is of."""
+        for index, one in enumerate(self.rounds):
+            if one.round == number:
+                self.rounds[index] = replace(one, bytes_up=one.bytes_up + payload_bytes)
 
     def to_json(self) -> dict[str, Any]:
         lists = dict(self._LISTS)

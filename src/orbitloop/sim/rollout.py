@@ -160,7 +160,7 @@ class Rollout:
             return
         if report.outcome is ApplyOutcome.ROLLED_BACK:
             self.run.satellites[name].given_up.add(edge.result)
-        self.run.note_applied(edge.round, Applied(name, report), final=report.outcome in ENDS)
+        self.run.course.note_applied(edge.round, Applied(name, report), final=report.outcome in ENDS)
 
     def _go_on(self, name: str, now_s: float) -> None:
         """Queue the next update of the satellite's way; where it has none and is behind, find one."""
