@@ -18,15 +18,14 @@ same everywhere, and need be learnt once.
 
 Magnitudes up to 15 are symbols of their own; above that a symbol is a quarter of an octave and the rest follows as plain bits.
 
-All is integer arithmetic; batches grow with what was seen, so that small tensors adapt at once and large ones decode fast.
+All is integer arithmetic; batches grow with what was seen, so that small tensors adapt at once and large ones decode fast, and
+end where a tap's share of one would outgrow the caches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import isqrt
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +51,7 @@ _MEANS = np.array([0, 1, 1, *((5 + 2 * (k & 1)) << (k >> 1) >> 2 for k in range(
 _ONE = 256
 _LEANS = 9
 _PRIOR_ROWS = 4
-_LEAST_BATCH, _MOST_BATCH = 256, 1 << 17
+_LEAST_BATCH, _MOST_OF_A_TAP = 256, 1 << 15
 
 
 @dataclass(slots=True)
@@ -96,7 +95,7 @@ def code_matrix(coder: Coder, contexts: Contexts, symbols: Matrix, taps: int) ->
     activity = _Activity(columns, taps)
     before, start = 0, 0
     while start < rows:
-        wanted = min(max(contexts.seen // 8, _LEAST_BATCH), _MOST_BATCH)
+        wanted = min(max(contexts.seen // 8, _LEAST_BATCH), _MOST_OF_A_TAP * taps)
         block = symbols[start : start + max(1, wanted // columns)]
         levels = _code_levels(coder, contexts, block, before)
         before = int(levels[-1])
@@ -113,11 +112,12 @@ def code_matrix(coder: Coder, contexts: Contexts, symbols: Matrix, taps: int) ->
         start += len(block)
 
 
-def _class_of(means: Ints) -> Ints:
+def _class_of(means: Ints) -> Symbols:
     """Return the class (N,), 1 to CLASSES - 1, of magnitudes in 1024ths: exponent and first bit of a float32."""
-    bits = np.maximum(means, 1).astype(np.float32).view(np.int32)
-    classes: Ints = np.minimum((bits >> 22) - (2 * 127 - 1), CLASSES - 1).astype(np.int64)
-    return classes
+    bits = means.astype(np.float32).view(np.int32)
+    bits >>= 22
+    bits -= 2 * 127 - 1
+    return np.clip(bits, 1, CLASSES - 1, out=bits)
 
 
 def _bucket_of(magnitudes: Symbols) -> Symbols:
@@ -144,16 +144,17 @@ def _code_levels(coder: Coder, contexts: Contexts, block: Matrix, before: int) -
 
 def _code_block(coder: Coder, contexts: Contexts, block: Matrix, levels: Ints, activity: _Activity) -> None:
     """Code rows, tap by tap: each tap knows its left and upper neighbours in the kernel."""
-    means = _MEANS[levels]
-    expected = ((means[:, None] * activity.ratios()[None, :]) >> 8).reshape(len(block), -1, activity.taps)
-    cube = block.reshape(expected.shape)
-    for tap in range(activity.taps):
-        near = [cube[:, :, other].astype(np.int64).reshape(-1) for other in _neighbours(tap, activity.taps)]
-        own = expected[:, :, tap].reshape(-1)
-        flat = cube[:, :, tap].astype(np.int32).reshape(-1)
-        cube[:, :, tap] = _code_tap(coder, contexts, flat, own, near).reshape(cube.shape[:2])
-    block[:] = cube.reshape(block.shape)
-    activity.learn(block, means)
+    means, taps = _MEANS[levels], activity.taps
+    ratios = np.ascontiguousarray(activity.ratios().reshape(-1, taps).T)
+    planes = np.ascontiguousarray(block.reshape(-1, taps).T, np.int32)  # (taps, rows x inputs)
+    sizes = np.empty_like(planes)
+    for tap in range(taps):
+        expected = ((means[:, None] * ratios[tap]) >> 8).reshape(-1)
+        near = _neighbours(tap, taps)
+        planes[tap] = _code_tap(coder, contexts, planes[tap], expected, [(sizes[other], planes[other]) for other in near])
+        np.abs(planes[tap], out=sizes[tap])
+    block[:] = planes.T.reshape(block.shape)
+    activity.learn(sizes.reshape(taps, len(block), -1), means)
 
 
 def _neighbours(tap: int, taps: int) -> list[int]:
@@ -162,51 +163,65 @@ def _neighbours(tap: int, taps: int) -> list[int]:
     return [other for other, there in ((tap - 1, tap % side > 0), (tap - side, tap >= side)) if there]
 
 
-def _code_tap(coder: Coder, contexts: Contexts, flat: Symbols, expected: Ints, near: list[Ints]) -> Symbols:
-    """Code one tap of all kernels of a block (N,), of which a magnitude is expected (N,) and neighbours are known (N,)."""
+def _code_tap(coder: Coder, contexts: Contexts, flat: Symbols, expected: Ints, near: list[tuple[Symbols, Symbols]]) -> Symbols:
+    """Code one tap of all kernels of a block (N,), of which a magnitude is expected (N,).
+
+    `near` has magnitudes and values (N,) of the neighbours.
+    """
     own = classes = _class_of(expected)
-    lean = np.zeros(len(flat), np.int64)
+    lean: Symbols | None = None
     if near:
-        sizes, lean = np.abs(near[0]), near[0]
-        for one in near[1:]:
-            sizes, lean = sizes + np.abs(one), lean + one
+        around, lean = near[0]
+        for more, values in near[1:]:
+            around, lean = around + more, lean + values
         unit = UNIT // len(near)
-        classes = np.where(sizes == 0, CLASSES + own, _class_of((3 * expected + sizes * unit) >> 2))
-        lean *= unit
-    magnitudes = np.abs(flat)
-    for level, here in _groups(classes, 2 * CLASSES):
-        wanted = magnitudes[here]
-        buckets = coder.code(contexts.magnitude(level), _bucket_of(wanted))
-        plain = int(buckets.max()) < DIRECT
-        magnitudes[here] = buckets if plain else _with_rest(coder, buckets, wanted)
+        classes = _class_of((3 * expected + around * unit) >> 2)
+        still = around == 0
+        classes[still] = own[still] + CLASSES
+    order, runs = _sorted(classes, 2 * CLASSES)
+    wanted = np.abs(flat)[order]
+    buckets = _bucket_of(wanted)
+    for level, part in runs:
+        buckets[part] = coder.code(contexts.magnitude(level), buckets[part])
+    magnitudes = np.empty_like(wanted)
+    magnitudes[order] = _with_rest(coder, buckets, wanted)
     moved = np.flatnonzero(magnitudes)
-    lean = lean[moved]
-    against = lean < 0
-    strengths = np.where(lean == 0, 0, np.clip(_class_of(np.abs(lean)) - own[moved] + 4, 1, _LEANS - 1))
-    turned = (flat[moved] < 0) ^ against
-    for strength, here in _groups(strengths, _LEANS):
-        turned[here] = coder.code(contexts.sign(strength), turned[here].astype(np.int32)) > 0
-    magnitudes[moved[turned ^ against]] *= -1
+    against, strengths = np.zeros(len(moved), np.bool_), np.zeros(len(moved), np.int32)
+    if lean is not None:
+        lean = lean[moved]
+        against = lean < 0
+        strengths = np.clip(_class_of(np.abs(lean) * unit) - own[moved] + 4, 1, _LEANS - 1)
+        strengths[lean == 0] = 0
+    order, runs = _sorted(strengths, _LEANS)
+    turned = ((flat[moved] < 0) ^ against)[order].astype(np.int32)
+    for strength, part in runs:
+        turned[part] = coder.code(contexts.sign(strength), turned[part])
+    negative = np.empty(len(moved), np.bool_)
+    negative[order] = turned > 0
+    magnitudes[moved[negative ^ against]] *= -1
     return magnitudes
 
 
-def _groups(classes: Ints, count: int) -> Iterator[tuple[int, Any]]:
-    """Yield each class that occurs, in ascending order, and the indices of its members."""
-    known = np.bincount(classes, minlength=count)
-    narrow = classes.astype(np.uint8)
-    for level in np.flatnonzero(known):
-        yield int(level), np.flatnonzero(narrow == level) if known[level] < len(classes) else slice(None)
+def _sorted(classes: Symbols, count: int) -> tuple[Ints, list[tuple[int, slice]]]:
+    """Return an order (N,) in which classes ascend, and where the members of each class that occurs lie in it."""
+    sizes = np.bincount(classes, minlength=count)
+    order: Ints = np.argsort(classes.astype(np.uint8), kind="stable")
+    ends = np.cumsum(sizes).tolist()
+    return order, [(int(level), slice(ends[level] - int(sizes[level]), ends[level])) for level in np.flatnonzero(sizes)]
 
 
 def _with_rest(coder: Coder, buckets: Symbols, wanted: Symbols) -> Symbols:
     """Code the plain low bits of the magnitudes whose symbol is a range; return all magnitudes."""
-    result = _STARTS[buckets].astype(np.int32)
-    widths = _WIDTHS[buckets]
+    if not len(buckets) or int(buckets.max()) < DIRECT:
+        return buckets
+    ranges = np.flatnonzero(buckets >= DIRECT)
+    found = buckets.copy()
+    starts, widths, wanted = _STARTS[buckets[ranges]].astype(np.int32), _WIDTHS[buckets[ranges]], wanted[ranges]
     for width in np.flatnonzero(np.bincount(widths)):
-        if width:
-            here = np.flatnonzero(widths == width)
-            result[here] += coder.raw(int(width), wanted[here] - result[here])
-    return result
+        here = np.flatnonzero(widths == width)
+        starts[here] += coder.raw(int(width), wanted[here] - starts[here])
+    found[ranges] = starts
+    return found
 
 
 class _Activity:
@@ -231,16 +246,16 @@ class _Activity:
         prior = _PRIOR_ROWS * max(mean, 1)
         return (sums // summed + prior) * _ONE // (mean * self._rows + prior)
 
-    def learn(self, block: Matrix, means: Ints) -> None:
-        """Count rows (N, columns) whose mean magnitudes are known (N,)."""
+    def learn(self, sizes: Symbols, means: Ints) -> None:
+        """Count magnitudes (taps, rows, inputs) of rows whose mean is known (rows,)."""
         if len(self._inputs) * len(self._taps) < 2:
             return
         weights = (UNIT * _ONE << 12) // means
-        shares = np.minimum((np.abs(block.astype(np.int64)) * weights[:, None]) >> 12, 16 * _ONE)
-        cube = shares.sum(axis=0).reshape(len(self._inputs), len(self._taps))
-        self._inputs += cube.sum(axis=1)
-        self._taps += cube.sum(axis=0)
-        self._rows += len(block)
+        for tap in range(self.taps):
+            shares = np.minimum((sizes[tap] * weights[:, None]) >> 12, 16 * _ONE).sum(axis=0)
+            self._inputs += shares
+            self._taps[tap] += shares.sum()
+        self._rows += len(means)
 
 
 def _geometric(mean: int) -> Ints:
