@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from orbitloop.apps import update_checks, updates
 from orbitloop.apps.models import open_model, store_model
+from orbitloop.apps.trust_files import save_folder, write_key
 from orbitloop.cli.main import app
 from orbitloop.errors import UpdateError
 from orbitloop.ground.authority import Authority
@@ -23,7 +24,6 @@ from orbitloop.ground.topology import layers
 from orbitloop.onboard.adapters.files import FileFlash
 from orbitloop.onboard.slots import SlotStore
 from orbitloop.records.model import ModelMetadata, Preprocessing
-from orbitloop.trust.keys import save_signing_key
 
 DEMO = Path(__file__).parents[2] / "missions" / "farmland-demo.yaml"
 SEAL = "5e" * 32
@@ -142,9 +142,9 @@ def test_a_second_update_follows_the_first_under_the_next_version_on_a_flash(mod
 
 def test_with_keys_of_a_ceremony_too_few_are_too_few(models: Path) -> None:
     ours = Authority.from_seed(b"ours", ("farm",), updates.DEV_SINCE_S)
-    updates.save_repository(models / "trust", ours.repository)
+    save_folder(models / "trust", ours.repository)
     for name, key in {"farm-1": ours.tenants["farm"][0], "farm-2": ours.tenants["farm"][1], "online": ours.online[0]}.items():
-        (models / f"{name}.pem").write_bytes(save_signing_key(key))
+        write_key(models / f"{name}.pem", key)
 
     def signed(*names: str) -> Any:
         keys = [word for name in names for word in ("--key", models / f"{name}.pem")]
@@ -165,6 +165,32 @@ def test_with_keys_of_a_ceremony_too_few_are_too_few(models: Path) -> None:
         refused = verify(models, *words)
         assert (refused.exit_code, "a satellite refuses it" in refused.stdout) == (code, True)
     assert verify(models, "--tenant", "ships").exit_code == 16
+
+
+def test_without_keys_a_bundle_is_built_that_a_ceremony_signs(models: Path) -> None:
+    ours = Authority.from_seed(b"ours", ("farm",), updates.DEV_SINCE_S)
+    save_folder(models / "trust", ours.repository)
+    for name, key in {"farm-1": ours.tenants["farm"][0], "farm-2": ours.tenants["farm"][1], "online": ours.online[0]}.items():
+        write_key(models / name, key)
+    words = ("--unsigned", "--satellite", "sat-1", "--tenant", "farm", "--vouch", "x", "--json")
+    command = ("update", "build", models / "flying", models / "new", "-o", models / "draft.bundle", *words)
+    alone = one_object(invoke(*command, "--version", "4"))
+    assert (alone["version"], alone["signed"]) == (4, False)
+    built = one_object(invoke(*command, "--repository", models / "trust"))
+    assert built["version"] == 1
+    assert verify(models, bundle="draft.bundle").exit_code == 16
+    assert "by nobody" in invoke("update", "inspect", models / "draft.bundle").stdout
+    trust, draft, farm = models / "trust", models / "draft.bundle", models / "farm.json"
+    for step in (
+        ("release", trust, draft, "--out", farm),
+        ("sign", farm, "--key", models / "farm-1"),
+        ("sign", farm, "--key", models / "farm-2"),
+        ("accept", trust, farm),
+        ("publish", trust, "--key", models / "online"),
+        ("pack", trust, "--update", draft, "--out", models / "update.bundle"),
+    ):
+        assert invoke("trust", *step).exit_code == 0, step
+    assert verify(models, "--tenant", "farm", "--satellite", "sat-1").exit_code == 0
 
 
 def test_a_sealed_update_opens_for_who_holds_the_key_only(models: Path) -> None:

@@ -16,25 +16,26 @@ from pathlib import Path
 import numpy as np
 
 from orbitloop.apps.models import OpenModel, open_model
+from orbitloop.apps.trust_files import open_folder, read_key
 from orbitloop.delta.bounds import check_change
-from orbitloop.delta.bundle import manifest_bytes, target_path
+from orbitloop.delta.bundle import manifest_bytes, pack_bundle, target_path
 from orbitloop.delta.choice import USUAL_BITS, USUAL_STEP
 from orbitloop.delta.make import Compact
-from orbitloop.errors import ImageError, OrbitloopError, StateError, TrustError, UpdateError
+from orbitloop.errors import ImageError, StateError, TrustError, UpdateError
 from orbitloop.ground.authority import TENANT_LIVES_S, Authority
 from orbitloop.ground.ceremony import custody_of, sign_with, tenants_of
 from orbitloop.ground.release import CodedUpdate, code_update, coded_update, make_manifest, pack_release
-from orbitloop.ground.repository import Repository, accept, draft_release, from_files, publish
+from orbitloop.ground.repository import Repository, accept, draft_release, publish
 from orbitloop.ground.sealing import parse_seal_key, seal_for
 from orbitloop.records.label import Boxes, LabelledImage
 from orbitloop.records.pixels import decode_image
 from orbitloop.records.update import UpdateManifest
 from orbitloop.records.verdict import GateVerdict
 from orbitloop.sim.checkpoint import write_whole
-from orbitloop.trust.form import MAX_METADATA_BYTES, read_metadata
-from orbitloop.trust.keys import MAX_FILE_BYTES, SigningKey, load_signing_key
+from orbitloop.trust.carried import pack_metadata
+from orbitloop.trust.form import read_metadata
+from orbitloop.trust.keys import MAX_FILE_BYTES, SigningKey
 
-MAX_REPOSITORY_FILES = 10_000
 MAX_EVIDENCE_BYTES = 1 << 18
 COARSEST_STEP = 32.0
 DEV_SINCE_S = 1767225600.0
@@ -46,6 +47,8 @@ MAX_PICTURES = 200
 """Of more, every second, third, ... is looked at."""
 MAX_PICTURE_BYTES = 1 << 26
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+METADATA_BYTES = 1200
+"""What an unsigned bundle will grow by when it is signed, about."""
 FITTINGS = 7
 """How often a change is coded at most until it fits its budget."""
 
@@ -188,11 +191,11 @@ def make_bundle(
     version: int,
     verdict: GateVerdict,
     repository: Repository,
-    keys: Sequence[SigningKey],
+    keys: Sequence[SigningKey] | None,
     now_s: float,
     seal_key: bytes | None = None,
 ) -> Built:
-    """Sign an update and pack it; nothing is written.
+    """Sign an update and pack it; nothing is written. Without keys it is packed unsigned, for a ceremony to sign.
 
     Raises:
         TrustError: there is no such tenant, the keys are too few, or time went back.
@@ -211,6 +214,9 @@ def make_bundle(
         hardware=to.hardware,
         seal_with=seal,
     )
+    if keys is None:
+        unsigned = pack_bundle(pack_metadata({}), target_path(manifest), manifest_bytes(manifest), payload)
+        return Built(unsigned, manifest, repository)
     tenants = tenants_of(repository.roles["targets"]) if "targets" in repository.roles else {}
     if to.tenant not in tenants:
         known = ", ".join(tenants) or "none"
@@ -233,7 +239,7 @@ def build(
     version: int,
     verdict: GateVerdict,
     repository: Repository,
-    keys: Sequence[SigningKey],
+    keys: Sequence[SigningKey] | None,
     now_s: float,
     seal_key: bytes | None = None,
     pictures: Sequence[LabelledImage] = (),
@@ -261,8 +267,9 @@ def build(
 
     coded = code_pair(pair)
     built = signed(coded)
-    if budget_bytes is not None and len(built.bundle) > budget_bytes:
-        beside = len(built.bundle) - len(coded.payload) + SLACK_BYTES
+    later = METADATA_BYTES if keys is None else 0
+    if budget_bytes is not None and len(built.bundle) + later > budget_bytes:
+        beside = len(built.bundle) - len(coded.payload) + SLACK_BYTES + later
         if beside >= budget_bytes:
             remedy = f"raise --budget-bytes to {beside} and what the change takes"
             raise UpdateError(
@@ -289,7 +296,7 @@ def open_repository(folder: Path, seed: str, tenant: str) -> tuple[Repository, l
         TrustError: a file is malformed, or there is no repository and no seed.
         StateError: the folder cannot be read.
     """
-    repository = from_files(_repository_files(folder))
+    repository = open_folder(folder)
     if not seed:
         if not repository.roots:
             remedy = "name the folder that the key ceremony made, or try with --dev-authority WORD"
@@ -303,33 +310,13 @@ def open_repository(folder: Path, seed: str, tenant: str) -> tuple[Repository, l
     return (repository if repository.roots else founded.repository), keys
 
 
-def save_repository(folder: Path, repository: Repository) -> None:
-    """Write a repository's files, the timestamp last: until then a reader finds the one before.
-
-    Raises:
-        StateError: the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in sorted(repository.files().items(), key=lambda item: item[0] == "timestamp.json"):
-            write_whole(folder / name, data)
-    except OSError as error:
-        raise StateError(f"the repository cannot be written ({error.strerror})", where=str(folder)) from error
-
-
 def read_keys(files: Sequence[Path]) -> list[SigningKey]:
-    """Read PEM signing keys.
+    """Read signing keys that have no passphrase; who holds one that has signs by `orbitloop trust sign`.
 
     Raises:
-        TrustError: a file cannot be read or is none.
+        TrustError: a file cannot be read, others may read it, or it is none.
     """
-    keys = []
-    for file in files:
-        try:
-            keys.append(load_signing_key(read_file(file, MAX_FILE_BYTES)))
-        except OrbitloopError as error:
-            raise TrustError(error.what, where=error.where or str(file), remedy=error.remedy) from error
-    return keys
+    return [read_key(file) for file in files]
 
 
 def read_seal_key(file: Path) -> bytes:
@@ -391,15 +378,3 @@ def read_verdict(file: Path) -> GateVerdict:
     if not verdict.passed:
         raise UpdateError(f"the gate is shut: {'; '.join(verdict.reasons)}", where=str(file), remedy="train on")
     return verdict
-
-
-def _repository_files(folder: Path) -> dict[str, bytes]:
-    if not folder.exists():
-        return {}
-    try:
-        names = sorted(path for path in folder.iterdir() if path.suffix == ".json")
-        if len(names) > MAX_REPOSITORY_FILES:
-            raise StateError(f"over {MAX_REPOSITORY_FILES} files", where=str(folder), remedy="name a repository's folder")
-        return {path.name: read_file(path, MAX_METADATA_BYTES) for path in names}
-    except OSError as error:
-        raise StateError(f"the repository cannot be read ({error.strerror})", where=str(folder)) from error

@@ -78,6 +78,9 @@ def build(
     targets_held: Annotated[
         int, typer.Option(metavar="N", min=0, help="Targets version that they believe; those need not go up again.")
     ] = 0,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Write the bundle without signatures, for `orbitloop trust release`.")
+    ] = False,
     payload_only: Annotated[
         bool, typer.Option("--payload-only", help="Write the coded change alone: no manifest, nothing signed.")
     ] = False,
@@ -92,7 +95,8 @@ def build(
     Both models must be of one form and one graph; `orbitloop quantise` makes the form that flies. The satellites take only what
     has the gate's evidence in it: the verdict of a run (`gate` of a round in report.json), or your own word by --vouch.
 
-    The repository's metadata grows with each update, also with one that is never sent.
+    The repository's metadata grows with each update, also with one that is never sent. Where the keys are not on this machine,
+    build --unsigned and carry the release through a ceremony (`orbitloop trust release`).
 
     \b
     Examples:
@@ -101,6 +105,8 @@ def build(
         --repository trust --key farm-1.pem --key farm-2.pem --key online.pem
       orbitloop update build models/flying models/new -o update.bundle \\
         --satellite sat-1 --repository trust --dev-authority try --vouch "bench test"
+      orbitloop update build models/flying models/new -o update.bundle --unsigned \\
+        --satellite sat-1 --tenant farm --repository trust --gate verdict.json
       orbitloop update build models/flying models/new -o change.payload \\
         --payload-only --budget-bytes 40000 --pictures scenes
 
@@ -109,10 +115,13 @@ def build(
     other, or none fits; 16 keys or repository; 17 orbit; 23 --out cannot be written.
     """
     from orbitloop.apps import update_costs, updates
+    from orbitloop.apps.trust_files import save_folder
+    from orbitloop.ground.repository import Repository
 
     plan = load_plan(mission, overrides) if mission else None
     if not payload_only:
-        _complete(satellites, repository, bool(keys or dev_authority), bool(gate or vouch))
+        signers = bool(keys or dev_authority) != unsigned
+        _complete(satellites, repository is not None or (unsigned and version is not None), signers, bool(gate or vouch))
     pair = updates.open_pair(base, new)
     seen, said = updates.read_pictures(pictures) if pictures else [], list[str]()
     about: dict[str, Any] = {"out": str(out), "base": pair.base.digest}
@@ -120,9 +129,8 @@ def build(
         coded = updates.code_pair(pair, budget_bytes, pictures=seen, tell=said.append)
         data = coded.payload
     else:
-        assert repository is not None
         to = updates.Addressees(tenant, tuple(satellites or ()), hardware, _counts(contacts), root_held, targets_held)
-        held, dev_keys = updates.open_repository(repository, dev_authority, tenant)
+        held, dev_keys = updates.open_repository(repository, dev_authority, tenant) if repository else (Repository(), [])
         model = pair.base.engine.metadata.name
         coded, built = updates.build(
             pair,
@@ -131,16 +139,17 @@ def build(
             version=version or updates.next_version(held, tenant, model),
             verdict=updates.read_verdict(gate) if gate else updates.vouched(vouch),
             repository=held,
-            keys=[*dev_keys, *updates.read_keys(keys or ())],
+            keys=None if unsigned else [*dev_keys, *updates.read_keys(keys or ())],
             now_s=time.time(),
             seal_key=updates.read_seal_key(seal_key) if seal_key else None,
             pictures=seen,
             tell=said.append,
         )
         # Before the bundle: what is signed under a version must be known, or the next one would be signed under it again.
-        updates.save_repository(repository, built.repository)
+        if repository and not unsigned:
+            save_folder(repository, built.repository)
         data = built.bundle
-        about |= {"version": built.manifest.version, "repository": str(repository), "sealed": built.manifest.sealed}
+        about |= {"version": built.manifest.version, "signed": not unsigned, "sealed": built.manifest.sealed}
     updates.write_file(out, data)
     kinds = update_costs.costs_by_kind(coded.payload, pair.base.weights)
     about |= {
@@ -157,7 +166,8 @@ def build(
     from orbitloop.reports.units import human_bytes
 
     parts = ", ".join(f"{kind} {human_bytes(size)}" for kind, size in kinds.items())
-    what = "payload, not signed" if payload_only else f"update {about['version']} for {', '.join(satellites or ())}"
+    words = "not signed yet, " if unsigned else ""
+    what = "payload, not signed" if payload_only else f"{words}update {about['version']} for {', '.join(satellites or ())}"
     show(f"{what}: {out}", f"base   {about['base']}\nresult {about['result']}")
     show(f"{human_bytes(len(data))} in all, {human_bytes(len(coded.payload))} of it the change ({parts})", *said, *_told(cost))
 
@@ -229,17 +239,17 @@ app.command("apply")(apply)
 # -- what the commands share ---------------------------------------------------------------------------------------------
 
 
-def _complete(satellites: list[str] | None, repository: Path | None, signers: bool, evidence: bool) -> None:
-    """See that a signed update was asked for with all that it needs."""
+def _complete(satellites: list[str] | None, versioned: bool, signers: bool, evidence: bool) -> None:
+    """See that a bundle was asked for with all that it needs."""
     needs = {
         "--satellite NAME": bool(satellites),
-        "--repository DIR": repository is not None,
-        "--key FILE, or --dev-authority WORD": signers,
+        "--repository DIR (or --unsigned --version N)": versioned,
+        "either --key FILE, --dev-authority WORD or --unsigned": signers,
         "--gate FILE, or --vouch WORDS": evidence,
     }
     missing = [words for words, given in needs.items() if not given]
     if missing:
-        raise typer.BadParameter(f"a signed update needs {'; '.join(missing)} (or --payload-only)")
+        raise typer.BadParameter(f"an update needs {'; '.join(missing)} (or --payload-only)")
 
 
 def _counts(rows: list[str] | None) -> dict[str, int]:
