@@ -33,9 +33,7 @@ def test_updates_keep_within_the_bytes_that_the_mission_allows(run_tiny: Runner,
     updates = [one.update for one in result.report.rounds if one.update]
     assert updates
     for update in updates:
-        # The first bundle is signed before it is known what metadata and canary take.
-        assert update.payload_bytes <= MOST_BYTES
-        assert update.bytes <= MOST_BYTES + 1500
+        assert update.bytes <= MOST_BYTES
     said = [text for text in events.told if "of what training changed" in text]
     assert len(said) >= len(updates)
     assert [text for text in events.told if "accepted" in text], (

@@ -8,6 +8,7 @@ about to go up, for the satellites that it goes up to, under a version that nobo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -37,8 +38,10 @@ Weights = Mapping[str, npt.NDArray[np.float32]]
 
 KEPT_ROUNDS = 8
 """Updates of so many rounds are kept for who missed them."""
-OVERHEAD_BYTES = 2500
-"""What manifest, canary and metadata take, until the first bundle has told."""
+OVERHEAD_BYTES, CASE_BYTES = 2500, 120
+"""What manifest and metadata take, and each tile of the canary, until the first bundle has told."""
+OVERHEAD_SLACK = 1.03
+"""By how much the next bundle's may be larger: other tiles, more digits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +73,7 @@ class Releases:
         self.planning = Planning(run.flight, old, seed=run.plan.seed, threads=run.plan.mission.spec.threads)
         self.known: dict[tuple[str, str], Known] = {}
         self.last_version = 0
-        self.overhead_bytes = OVERHEAD_BYTES
+        self.overhead_bytes = OVERHEAD_BYTES + CASE_BYTES * job.update.canary.cases
 
     def code(self, held: Held, candidate: Weights) -> tuple[CodedUpdate, Held]:
         """Code a trained candidate against what is held, in the form that flies; return it and what satellites hold after it.
@@ -158,7 +161,7 @@ class Releases:
             seal_with=seal_for(run.seal_key, known.coded, **about) if run.seal_key else None,
         )
         self.last_version = version
-        self.overhead_bytes = len(bundle) - len(known.payload)
+        self.overhead_bytes = math.ceil(OVERHEAD_SLACK * (len(bundle) - len(known.payload)))
         return version, bundle
 
     def summary(self, edge: Edge, version: int, bundle: bytes, names: Sequence[str]) -> UpdateSummary:
