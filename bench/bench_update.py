@@ -34,6 +34,8 @@ BUDGETS = {
     "pulled": (40_000, 100_000, 300_000, 1_000_000, 3_000_000),
     "full": (300_000,),
 }
+FURTHER_BUDGETS = {"early": (10_000, 40_000, 100_000), "pulled": (100_000, 300_000), "full": (300_000,)}
+"""On seeds after the first: where the aims lie."""
 PEER_BUDGETS = (5_000, 20_000, 40_000, 100_000, 300_000, 1_000_000, 3_000_000)
 AIMS = {40_000: 90.0, 100_000: 95.0}
 LOSSLESS_BYTES = 300_000
@@ -98,7 +100,7 @@ class Study:
             assert none is not None
             assert top is not None
             whole[part] = top
-            for budget in BUDGETS[part]:
+            for budget in (BUDGETS if seed == SEEDS[0] else FURTHER_BUDGETS)[part]:
                 key = candidate.key("orbitloop", budget)
                 point = self.points.take(key, partial(ours, candidate, budget))
                 if point:
