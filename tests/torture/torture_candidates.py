@@ -273,6 +273,8 @@ def flown(bad: BadInFlight) -> str:
         except PowerCut:
             agent = ship.agent(InProcess(build), engine_factory=load, cpu_clock=clock)
             agent.boot(NOW_S + number)
+    if agent.slots.running().state is SlotState.PROBATION:
+        contact(agent, ship, NOW_S + 3000)  # at the latest, it is given up now
     return aftermath(agent, ship)
 
 
