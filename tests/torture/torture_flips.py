@@ -167,10 +167,10 @@ _FEW = 7 * len(TARGETS)
 SECTIONS = (
     Section("flips", "every damage seen before inference, the heir takes over", _run(nullcontext), 10_000, _FEW),
     Section(
-        "control: no slot digest", "a slot that is an earlier one is seen", _run(slots_not_digested_by_table), 3_000, _FEW, True
+        "control: no slot digest", "a slot that is an earlier one is seen", _run(slots_not_digested_by_table), 1_300, _FEW, True
     ),
     Section(
-        "control: no own digest", "a slot damaged with the tables is seen", _run(slots_not_self_digested), 3_000, _FEW, True
+        "control: no own digest", "a slot damaged with the tables is seen", _run(slots_not_self_digested), 1_300, _FEW, True
     ),
     Section("control: no table digest", "a damaged table is seen", _run(tables_not_digested), 1_300, _FEW, True),
     Section("control: no golden model", "both slots gone are seen", _run(golden_not_there), 1_300, _FEW, True),
