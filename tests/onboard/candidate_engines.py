@@ -156,9 +156,9 @@ def hog(_: float) -> None:
 
 
 def hog_some(_: float) -> None:
-    """Take 700 MB, once: more than a trial may have in its tests, and no harm where nothing limits it."""
+    """Take 300 MB, once: more than a trial may have in its tests, and no harm where nothing limits it."""
     if not HELD:
-        HELD.append(np.ones(700_000_000, np.uint8))
+        HELD.append(np.ones(300_000_000, np.uint8))
 
 
 HELD: list[Any] = []

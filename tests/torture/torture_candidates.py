@@ -55,8 +55,8 @@ ENDLESS = {"sleep", "spin", "stop", "deaf", "mute", "endless", "fork_and_spin", 
 """Candidates that no end but ours will end."""
 HUNGRY = {"hog", "hog_some", "hog_native", "hog_numpy", "hog_fork"}
 SOON_S = 2.5
-HUNGRY_BYTES = 500_000_000
-"""Five times what the small network takes; so that eating it takes no time."""
+HUNGRY_BYTES = 250_000_000
+"""Three times what the small network takes; so that eating it takes no time."""
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ def _without(limits: TrialLimits, make: Callable[[], Bad]) -> Callable[[int, Tic
     return run
 
 
-no_memory_limit = _without(replace(PATIENT, memory_bytes=1 << 40), lambda: Bad("hog 700 MB", behaving("hog_some", 2.0)))
+no_memory_limit = _without(replace(PATIENT, memory_bytes=1 << 40), lambda: Bad("hog 300 MB", behaving("hog_some", 2.0)))
 no_slowness_limit = _without(replace(PATIENT, max_slowdown=1000.0), lambda: Bad("60 times more", behaving("slow", 60.0)))
 no_loss_limit = _without(replace(PATIENT, max_loss=1.0), lambda: Bad("-20 points", worse_by(20, 1)))
 
