@@ -130,6 +130,29 @@ def test_a_good_bundle_is_staged_tried_and_confirmed():
         updater.confirm("again", NOW_S)
 
 
+def test_an_acceptance_of_which_only_the_second_copy_is_refused_is_an_acceptance():
+    class OneCopy(FileFlash):
+        refuse = False
+
+        def write_atomic(self, name: str, data: bytes) -> None:
+            if self.refuse and name == "table-1":
+                raise StateError("no space left", where=name)
+            super().write_atomic(name, data)
+
+    disk, _, _ = satellite()
+    flash = OneCopy(disk)
+    store = SlotStore(flash)
+    updater = Updater("sat-1", "fields", store, TrustStore(flash, AUTHORITY.anchor), tenant="farm", hardware="jetson")
+    updater.receive(bundle(), NOW_S)
+    updater.begin_trial()
+    flash.refuse = True
+    report = updater.complete(True, {}, "canary passed", NOW_S)
+    assert (report.outcome, report.active_digest) == (ApplyOutcome.ACCEPTED, digest_tensors(RESULT))
+    assert store.running().state is SlotState.PROBATION
+    flash.refuse = False
+    assert SlotStore(flash).recover().active.digest == digest_tensors(RESULT)
+
+
 def test_a_model_on_probation_goes_back_with_its_reason_and_says_so_at_any_later_boot():
     disk, store, updater = satellite()
     updater.receive(bundle(), NOW_S)
