@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from orbitloop.delta.apply import apply_delta
 from orbitloop.delta.blocks import Block
-from orbitloop.delta.bundle import manifest_bytes, open_bundle, pack_bundle, target_path
+from orbitloop.delta.bundle import VERSION, manifest_bytes, open_bundle, pack_bundle, target_path
 from orbitloop.delta.codecs import Exact
 from orbitloop.delta.compact import MAGIC, pack_compact
 from orbitloop.delta.make import make_delta
@@ -343,11 +343,11 @@ BAD: dict[str, tuple[str, Callable[[], bytes]]] = {
     "cut in half": ("checksum", lambda: GOOD[: len(GOOD) // 2]),
     "trailing bytes": ("checksum", lambda: GOOD + b"x"),
     "flipped bit": ("checksum", lambda: GOOD[:300] + bytes([GOOD[300] ^ 1]) + GOOD[301:]),
-    "another record": ("'sample' where a 'update'", lambda: pack("sample", 2, {"path": "x"}, THREE)),
-    "past frame": ("something else", lambda: pack("update", 1, {"path": "x"}, THREE)),
-    "future frame": ("something else", lambda: pack("update", 3, {"path": "x"}, THREE)),
-    "no payload": ("something else", lambda: pack("update", 2, {"path": "x"}, {"trust": b"", "manifest": b""})),
-    "a part too many": ("something else", lambda: pack("update", 2, {"path": "x"}, THREE | {"../../x": b""})),
+    "another record": ("'sample' where a 'update'", lambda: pack("sample", VERSION, {"path": "x"}, THREE)),
+    "past frame": ("something else", lambda: pack("update", VERSION - 1, {"path": "x"}, THREE)),
+    "future frame": ("something else", lambda: pack("update", VERSION + 1, {"path": "x"}, THREE)),
+    "no payload": ("something else", lambda: pack("update", VERSION, {"path": "x"}, {"trust": b"", "manifest": b""})),
+    "a part too many": ("something else", lambda: pack("update", VERSION, {"path": "x"}, THREE | {"../../x": b""})),
     "lying frame header": ("header length", lambda: lying_frame()),
     "endless trust": ("trust is over the limit", lambda: with_parts(trust=bytes(1 << 20))),
     "endless manifest": ("manifest is over the limit", lambda: with_parts(manifest=b"{" * (2 << 20))),

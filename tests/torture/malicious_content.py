@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import zstandard
 from malicious_trust import role_edited
 from malicious_world import (
     SEAL_KEY,
@@ -32,9 +33,10 @@ from torture_section import Section
 from tuf.api.metadata import TargetFile
 
 from orbitloop.delta.blocks import Block, write_blocks
-from orbitloop.delta.bundle import manifest_bytes, pack_bundle, seal_binding, target_path
+from orbitloop.delta.bundle import VERSION, manifest_bytes, pack_bundle, seal_binding, target_path
 from orbitloop.delta.codecs import Exact
 from orbitloop.delta.make import make_delta
+from orbitloop.delta.sections import pack_frame
 from orbitloop.records.ids import canonical_json, digest_bytes, digest_tensors
 from orbitloop.records.wire import MAGIC as RECORD_MAGIC
 from orbitloop.records.wire import pack
@@ -106,19 +108,34 @@ def a5_endless() -> list[Variant]:
     found.append(Variant("a header of a million zeros", a_record(b"0" * (1 << 20)), "bundle"))
     found.append(Variant("a number of 100,000 digits", a_record(b'{"v":' + b"9" * 100_000 + b"}"), "bundle"))
     for name, size in (("trust", 1 << 18), ("manifest", 1 << 20)):
-        parts = {"trust": pack_metadata(r.files), "manifest": r.content, "payload": r.payload} | {name: bytes(size + 1)}
+        parts = {"trust": pack_metadata(r.files), "manifest": pack_frame(r.content), "payload": r.payload} | {
+            name: bytes(size + 1)
+        }
         found.append(
-            Variant(f"{name} of {size + 1} bytes", pack("update", 2, {"path": r.path}, parts), "bundle.*over the limit")
+            Variant(f"{name} of {size + 1} bytes", pack("update", VERSION, {"path": r.path}, parts), "bundle.*over the limit")
         )
+    silent = zstandard.ZstdCompressor(write_content_size=False).compressobj()
+    frames = {
+        "a bomb": (pack_frame(bytes(1 << 28)), "manifest is over the limit"),
+        "a frame without its size": (silent.compress(r.content) + silent.flush(), "manifest is over the limit"),
+        "two frames": (pack_frame(r.content) * 2, "manifest does not unpack"),
+        "half a frame": (pack_frame(r.content)[:-9], "manifest does not unpack"),
+        "no frame": (r.content, "manifest does not unpack"),
+    }
+    for how, (frame, why) in frames.items():
+        parts = {"trust": pack_metadata(r.files), "manifest": frame, "payload": r.payload}
+        found.append(Variant(f"a manifest of {how}", pack("update", VERSION, {"path": r.path}, parts), why))
     for size in (301, 10_000, 500_000):
         found.append(
             Variant(f"a path of {size} characters", pack_bundle(pack_metadata(r.files), "a" * size, r.content, b""), "path")
         )
     for path in ("\ud800", "farm/\ud800/1", "a\nb", "\x00", "farm/fields/\u202e", ""):
         text = json.dumps(
-            {"kind": "update", "v": 2, "fields": {"path": path}, "blobs": sizes_of(r)}, separators=(",", ":"), sort_keys=True
+            {"kind": "update", "v": VERSION, "fields": {"path": path}, "blobs": sizes_of(r)},
+            separators=(",", ":"),
+            sort_keys=True,
         )
-        data = a_record(text.encode(), pack_metadata(r.files) + r.content + r.payload)
+        data = a_record(text.encode(), pack_metadata(r.files) + pack_frame(r.content) + r.payload)
         found.append(Variant(f"a path of {path.encode('unicode_escape').decode()!r}", data, "path"))
     for name in ("\ud800", "\n\x1b[2J", "\u202e", "x" * 60_000):
 
@@ -141,7 +158,7 @@ def a5_endless() -> list[Variant]:
 
 
 def sizes_of(r: Any) -> list[list[Any]]:
-    return [["trust", len(pack_metadata(r.files))], ["manifest", len(r.content)], ["payload", len(r.payload)]]
+    return [["trust", len(pack_metadata(r.files))], ["manifest", len(pack_frame(r.content))], ["payload", len(r.payload)]]
 
 
 def twisted(r: Any, changes: dict[str, Any]) -> bytes:
@@ -179,11 +196,15 @@ def a8_wrong_software() -> list[Variant]:
 @cache
 def a9_extraneous() -> list[Variant]:
     r, found = latest(), []
-    parts = {"trust": pack_metadata(r.files), "manifest": r.content, "payload": r.payload}
+    parts = {"trust": pack_metadata(r.files), "manifest": pack_frame(r.content), "payload": r.payload}
     for name in ("graph", "weights", "requires", "", "payload2", "../payload", "trust\0"):
-        found.append(Variant(f"a further part {name!r}", pack("update", 2, {"path": r.path}, parts | {name: b"x"}), "bundle"))
+        found.append(
+            Variant(f"a further part {name!r}", pack("update", VERSION, {"path": r.path}, parts | {name: b"x"}), "bundle")
+        )
     for field in ("requires", "url", "script", "paths"):
-        found.append(Variant(f"a further field {field}", pack("update", 2, {"path": r.path, field: "x"}, parts), "bundle"))
+        found.append(
+            Variant(f"a further field {field}", pack("update", VERSION, {"path": r.path, field: "x"}, parts), "bundle")
+        )
     for name in (
         "evil.json",
         "1.other.json",
@@ -235,10 +256,10 @@ def a13_partial() -> list[Variant]:
             )
         )
     for part in ("trust", "manifest", "payload"):
-        parts = {"trust": pack_metadata(r.files), "manifest": r.content, "payload": r.payload}
-        found.append(Variant(f"an empty {part}", pack("update", 2, {"path": r.path}, parts | {part: b""}), "."))
+        parts = {"trust": pack_metadata(r.files), "manifest": pack_frame(r.content), "payload": r.payload}
+        found.append(Variant(f"an empty {part}", pack("update", VERSION, {"path": r.path}, parts | {part: b""}), "."))
         parts.pop(part)
-        found.append(Variant(f"no {part}", pack("update", 2, {"path": r.path}, parts), "bundle"))
+        found.append(Variant(f"no {part}", pack("update", VERSION, {"path": r.path}, parts), "bundle"))
     return found
 
 

@@ -1,9 +1,10 @@
 """What crosses the uplink as one update: the metadata that says whom to believe, the manifest as their target, and the payload.
 
 The bundle is a `records.wire` record of kind `update` with the blobs `trust` (see `trust.carried`), `manifest` and `payload`,
-and the path under which the manifest is a target. It knows no keys: the ground has `manifest_bytes` signed before it packs, and
-the satellite verifies metadata and manifest after `open_bundle` and before anything else is read. Only then do `read_manifest`
-and `check_payload` run, and only then is the payload unsealed and parsed.
+and the path under which the manifest is a target. The manifest goes up compressed, and is signed and kept as it was. It knows
+no keys: the ground has `manifest_bytes` signed before it packs, and the satellite verifies metadata and manifest after
+`open_bundle` and before anything else is read. Only then do `read_manifest` and `check_payload` run, and only then is the
+payload unsealed and parsed.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from orbitloop.delta.sections import pack_frame, unpack_frame
 from orbitloop.errors import UpdateError, WireError
 from orbitloop.records.ids import canonical_json, digest_bytes
 from orbitloop.records.update import UpdateManifest
 from orbitloop.records.wire import pack, unpack
 
 KIND = "update"
-VERSION = 2
+VERSION = 3
 SCHEMA = "orbitloop.update/1"
 MAX_TRUST_BYTES = 1 << 18
 MAX_MANIFEST_BYTES = 1 << 20
@@ -40,7 +42,7 @@ class Bundle:
 
 def pack_bundle(trust: bytes, path: str, manifest: bytes, payload: bytes) -> bytes:
     """Return the bytes that go up."""
-    return pack(KIND, VERSION, {"path": path}, {"trust": trust, "manifest": manifest, "payload": payload})
+    return pack(KIND, VERSION, {"path": path}, {"trust": trust, "manifest": pack_frame(manifest), "payload": payload})
 
 
 def open_bundle(data: bytes) -> Bundle:
@@ -61,7 +63,7 @@ def open_bundle(data: bytes) -> Bundle:
     for name, limit in (("trust", MAX_TRUST_BYTES), ("manifest", MAX_MANIFEST_BYTES)):
         if len(parts[name]) > limit:
             raise UpdateError(f"{name} is over the limit of {limit} bytes", where="bundle")
-    return Bundle(parts["trust"], path, parts["manifest"], parts["payload"])
+    return Bundle(parts["trust"], path, unpack_frame(parts["manifest"], MAX_MANIFEST_BYTES, "manifest"), parts["payload"])
 
 
 def target_path(manifest: UpdateManifest) -> str:

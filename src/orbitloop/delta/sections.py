@@ -54,3 +54,26 @@ def unpack_section(section: bytes, raw_bytes: int, what: str) -> bytes:
     if len(data) != raw_bytes:
         raise UpdateError(f"{what} unpacked to {len(data)} bytes where {raw_bytes} belong")
     return data
+
+
+def unpack_frame(frame: bytes, most_bytes: int, what: str) -> bytes:
+    """Return what a zstd frame that says its own size holds; `pack_frame` writes one.
+
+    Raises:
+        UpdateError: corrupt, without a size, or over `most_bytes`.
+    """
+    try:
+        about = zstandard.get_frame_parameters(frame)
+        if not 0 <= about.content_size <= most_bytes:
+            raise UpdateError(f"{what} is over the limit of {most_bytes} bytes unpacked, or does not say how many")
+        if about.window_size > MAX_WINDOW_BYTES:
+            raise UpdateError(f"{what} asks for a window of {about.window_size} bytes, over the limit of {MAX_WINDOW_BYTES}")
+        reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+        return reader.decompress(frame, max_output_size=max(about.content_size, 1), allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise UpdateError(f"{what} does not unpack ({error})") from error
+
+
+def pack_frame(data: bytes) -> bytes:
+    """Return data as one zstd frame that says its size."""
+    return zstandard.ZstdCompressor(level=LEVEL, write_content_size=True).compress(data)
