@@ -8,6 +8,7 @@ about to go up, for the satellites that it goes up to, under a version that nobo
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -69,11 +70,16 @@ class Releases:
         parameters = {n: v for n, v in (("step", job.update.step), ("bits", job.update.bits)) if n in known}
         self.codec = registry.create("codec", job.update.codec, parameters, "IncrementalLearningJob spec.update.codec")
         self.codecs = {**BUILT_IN, job.update.codec: type(self.codec)}
-        old = [ref.load() for ref in run.world.split.base_train]
-        self.planning = Planning(run.flight, old, seed=run.plan.seed, threads=run.plan.mission.spec.threads)
         self.known: dict[tuple[str, str], Known] = {}
         self.last_version = 0
         self.overhead_bytes = OVERHEAD_BYTES + CASE_BYTES * job.update.canary.cases
+
+    @functools.cached_property
+    def planning(self) -> Planning:
+        """What plans updates by their bytes, where the mission says how many."""
+        run = self.run
+        old = [ref.load() for ref in run.world.split.base_train]
+        return Planning(run.flight, old, seed=run.plan.seed, threads=run.plan.mission.spec.threads)
 
     def code(self, held: Held, candidate: Weights) -> tuple[CodedUpdate, Held]:
         """Code a trained candidate against what is held, in the form that flies; return it and what satellites hold after it.
