@@ -177,7 +177,6 @@ class Probation(Section):
         return self
 
 
-
 class Update(Section):
     """How a change of the model is sent up."""
 
