@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml requirements.lock
 demo: env ## run the demo mission: minutes, no data set, no GPU needed
 	$(VENV)/bin/orbitloop run missions/farmland-demo.yaml
 
-test: env ## run the default tests, under 10 minutes on 2 cores
+test: env ## run the default tests, some 10 minutes on 2 cores
 	$(PY) -m pytest -m "not slow"
 
 engines: env ## install the optional engines (OpenVINO, ncnn; 210 MB) and hold each to the engines' contract

@@ -120,7 +120,7 @@ class Training(Section):
     """Share of each batch that comes from the old domains, against forgetting."""
     pull: float = Field(default=0.0, ge=0, le=1)
     """How hard each step draws the convolutions' weights back to where they were, in learning rates; it makes updates smaller.
-    0.03 costs next to no accuracy, 0.1 some."""
+    0.03 has cost 0.1 to 0.4 points of AP50 and 0.4 to 1.2 of AP, 0.1 more."""
     views: Annotated[int, Field(ge=1, le=1000), Integral] = 6
     """Augmented views of each tile whose features are cached."""
     rounds: Annotated[int, Field(ge=0, le=10_000), Integral] = 3
