@@ -124,3 +124,21 @@ class BudgetError(OrbitloopError):
     """The budget of this period (tiles, joules, CPU seconds) does not allow what is asked for."""
 
     exit_code = 25
+
+
+class ConjunctionError(OrbitloopError):
+    """A conjunction data message is malformed, or an encounter cannot be judged from what is given."""
+
+    exit_code = 26
+
+
+class PlanningError(OrbitloopError):
+    """A planning problem contradicts itself, or has no plan within its limits."""
+
+    exit_code = 27
+
+
+class TelemetryError(OrbitloopError):
+    """Telemetry is malformed, or too little of it is there to judge a satellite's health."""
+
+    exit_code = 28

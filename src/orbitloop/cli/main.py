@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import orbitloop
-from orbitloop.cli import catalogue, check, detect, doctor, mission, model, onboard, quantise, trust, update
+from orbitloop.cli import check, detect, doctor, inventory, mission, model, onboard, quantise, trust, update
 from orbitloop.cli.terminal import INTERRUPTED, note, show_error
 from orbitloop.errors import OrbitloopError
 
@@ -74,7 +74,7 @@ def root(
 
     \b
     Exit codes: 0 done; 1 a check failed, or the system refused; 2 a wrong
-    command line; 10 to 25 one for each kind of error, see
+    command line; 10 to 28 one for each kind of error, see
     docs/reference/exit-codes.md; 130 interrupted.
     """
 
@@ -90,12 +90,12 @@ for _command in (
     check.validate,
 ):
     app.command()(_command)
-app.command()(catalogue.plugins)
+app.command()(inventory.plugins)
 app.add_typer(update.app, name="update")
 app.add_typer(trust.app, name="trust")
 app.add_typer(onboard.app, name="onboard")
 app.command("doctor")(doctor.doctor)
-app.command("bench")(catalogue.bench)
+app.command("bench")(inventory.bench)
 
 
 def main() -> None:
