@@ -59,7 +59,8 @@ def style() -> Any:
     """Return the context in which a picture is drawn and written."""
     import matplotlib
 
-    return matplotlib.rc_context(_STYLE)
+    settings: Any = _STYLE  # typed by matplotlib as a table of its every key
+    return matplotlib.rc_context(settings)
 
 
 def render(drawn: Figure, kind: str) -> bytes:
