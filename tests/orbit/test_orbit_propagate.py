@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 from sgp4.io import fix_checksum
 
 from orbitloop.errors import ElementsError
-from orbitloop.orbit import propagate
+from orbitloop.orbit import engines, propagate
 from orbitloop.orbit.elements import Elements, from_orbit, parse_tle, parse_tle_file
-from orbitloop.orbit.propagate import states, states_since_epoch
+from orbitloop.orbit.propagate import FleetPropagator, states, states_since_epoch
 
 EPOCH_S = 1_780_000_000.0
 
@@ -104,3 +105,96 @@ def test_no_time(when_s: float) -> None:
 def test_bad_elements_do_not_propagate() -> None:
     with pytest.raises(ElementsError):
         states(Elements("x", 0, EPOCH_S, 15.0, 0.999, 10.0, 0.0, 0.0, 0.0), [EPOCH_S])
+
+
+def _fleet() -> list[Elements]:
+    """Low, eccentric, geostationary, one that decays and one that is refused, mixed."""
+    low = [from_orbit(f"low{n}", EPOCH_S - 7_000.123 * n, 400 + 20 * n, 10.0 + 3 * n, raan_deg=17 * n) for n in range(40)]
+    deep = from_orbit("geo", EPOCH_S + 0.7, 35_786, 0.05)
+    molniya = from_orbit("molniya", EPOCH_S, 20_180, 63.4, eccentricity=0.72, arg_perigee_deg=270)
+    falling = from_orbit("falling", EPOCH_S, 150, 51.6, bstar=0.5)
+    refused = Elements("refused", 0, EPOCH_S, 1e-5, 0.1, 0, 0, 0, 0)
+    return [deep, *low[:20], molniya, refused, *low[20:], falling]
+
+
+@pytest.mark.parametrize("engine", ["sgp4", "astroz"])
+def test_a_fleet_is_its_satellites_in_order(engine: propagate.Engine) -> None:
+    """Each row is what `states` gives for that satellite: to 0.1 mm by sgp4, to half a metre by astroz."""
+    if engine == "astroz":
+        pytest.importorskip("astroz")
+    fleet = _fleet()
+    fast = FleetPropagator(fleet, engine=engine)
+    times_s = EPOCH_S + np.array([-5_000.0, 0.0, 1.25, 40_000.0, 86_400.0 * 3])
+    r_km, v_km_s, ok = fast.states(times_s)
+    assert fast.engine == engine
+    assert fast.note == ""
+    assert r_km.shape == v_km_s.shape == (len(fleet), 5, 3)
+    assert not ok[fleet.index(next(e for e in fleet if e.name == "refused"))].any()
+    assert ok[-1].tolist() == [True, True, True, False, False]
+    assert np.isnan(r_km[~ok]).all()
+    assert np.isnan(v_km_s[~ok]).all()
+    for row, one in enumerate(fleet):
+        if ok[row].any():
+            true_r, true_v = states(one, times_s[ok[row]])
+            np.testing.assert_allclose(r_km[row][ok[row]], true_r, rtol=0, atol=5e-4 if engine == "astroz" else 1e-7)
+            np.testing.assert_allclose(v_km_s[row][ok[row]], true_v, rtol=0, atol=1e-6 if engine == "astroz" else 1e-9)
+
+
+@pytest.mark.parametrize("fault", ["order", "place", "speed", "decay"])
+def test_a_fast_engine_that_is_wrong_is_dropped_with_a_note(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("astroz")
+    real = engines._engine
+
+    class Wrong:
+        def __init__(self, records: list[object]) -> None:
+            self._engine = real(records)
+
+        def propagate_into(self, times: np.ndarray, r: np.ndarray, v: np.ndarray, **more: object) -> None:
+            self._engine.propagate_into(times, r, v, **more)
+            if fault == "order":
+                r[:], v[:] = r[::-1].copy(), v[::-1].copy()
+            elif fault == "place":
+                r += 2e-3
+            elif fault == "speed":
+                v += 2e-5
+            else:
+                r[5], v[5] = np.nan, np.nan
+
+    monkeypatch.setattr(engines, "_engine", Wrong)
+    fleet = FleetPropagator(_fleet())
+    assert fleet.engine == "astroz"
+    times_s = EPOCH_S + np.arange(3) * 60.0
+    got = fleet.states(times_s)
+    assert fleet.engine == "sgp4"
+    assert "astroz" in fleet.note
+    for one, other in zip(got, FleetPropagator(_fleet(), engine="sgp4").states(times_s), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_absent_fast_engine_is_told_only_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "astroz", None)
+    assert "astroz cannot be used" in FleetPropagator(_fleet(), engine="astroz").note
+    quiet = FleetPropagator(_fleet(), engine="auto")
+    assert (quiet.engine, quiet.note) == ("sgp4", "")
+
+
+def test_blocks_are_the_whole_in_pieces() -> None:
+    fleet = FleetPropagator(_fleet()[:10])
+    parts = list(fleet.blocks(EPOCH_S, EPOCH_S + 600.0, 60.0, max_bytes=4 * 98 * 10))
+    assert [part[0].size for part in parts] == [4, 4, 3]
+    times_s = np.concatenate([part[0] for part in parts])
+    np.testing.assert_array_equal(times_s, EPOCH_S + np.arange(11) * 60.0)
+    r_km, v_km_s, ok = fleet.states(times_s)
+    np.testing.assert_array_equal(np.concatenate([part[1] for part in parts], axis=1), r_km)
+    np.testing.assert_array_equal(np.concatenate([part[2] for part in parts], axis=1), v_km_s)
+    np.testing.assert_array_equal(np.concatenate([part[3] for part in parts], axis=1), ok)
+    assert [part[0].size for part in fleet.blocks(EPOCH_S, EPOCH_S + 90.0, 60.0, max_bytes=1)] == [1, 1]
+    assert list(fleet.blocks(EPOCH_S, EPOCH_S - 1.0, 60.0)) == []
+
+
+def test_a_fleet_of_nobody_and_of_nothing_good() -> None:
+    assert FleetPropagator([]).states([EPOCH_S])[0].shape == (0, 1, 3)
+    refused = Elements("refused", 0, EPOCH_S, 1e-5, 0.1, 0, 0, 0, 0)
+    assert not FleetPropagator([refused]).states([EPOCH_S])[2].any()
+    with pytest.raises(ValueError, match="engine"):
+        FleetPropagator([], engine="fast")  # type: ignore[arg-type]
