@@ -24,6 +24,9 @@ STEP_S = 60.0
 class Station:
     """A ground station: WGS84 place and the elevation below which it does not see.
 
+    `horizon` holds (azimuth_deg, elevation_deg) by rising azimuth, where the skyline is above the mask. `antennas` serve one
+    satellite each, with `setup_s` from one to the next; `bands` are those that it has, empty for any.
+
     Raises:
         ValueError: a number is out of range.
     """
@@ -33,6 +36,10 @@ class Station:
     longitude_deg: float
     altitude_m: float = 0.0
     min_elevation_deg: float = 10.0
+    horizon: tuple[tuple[float, float], ...] = ()
+    antennas: int = 1
+    setup_s: float = 0.0
+    bands: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not -90 <= self.latitude_deg <= 90:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from orbitloop.errors import LinkError
 from orbitloop.orbit.elements import Elements
@@ -56,7 +57,7 @@ def _longest_gap(start_s: float, end_s: float, busy: Sequence[tuple[float, float
 def contact_plan(
     satellites: Mapping[str, Elements],
     stations: Sequence[Station],
-    rates: Mapping[str, LinkRates],
+    rates: Mapping[str, LinkRates] | Mapping[tuple[str, str], LinkRates | None],
     start_s: float,
     end_s: float,
     guard_s: float = 5.0,
@@ -66,7 +67,8 @@ def contact_plan(
     Args:
         satellites: the name that the plan uses -> its elements.
         stations: names must differ.
-        rates: by name of the station or of the satellite; where both are given, the station's hold.
+        rates: by name of the station or of the satellite; where both are given, the station's hold. Or by pairs (satellite,
+            station), where None says that the two have no band in common, and so no contact.
         start_s: first time, UTC seconds; a pass that is under way is clipped.
         end_s: last time, likewise.
         guard_s: time at both ends of a window in which nothing is sent (pointing, lock).
@@ -78,15 +80,17 @@ def contact_plan(
     by_name = {station.name: station for station in stations}
     if len(by_name) != len(stations):
         raise LinkError("two stations have the same name", remedy="name each station once")
+    table: Mapping[Any, LinkRates | None] = rates
     every: list[Pass] = []
     for name, elements in satellites.items():
-        for one in find_passes(elements, stations, start_s, end_s):
+        heard = [station for station in stations if table.get((name, station.name), True) is not None]
+        for one in find_passes(elements, heard, start_s, end_s):
             every.append(replace(one, satellite=name))
     windows = []
     for piece in allot(every, min_duration_s=2 * guard_s):
         one = piece.source
         elements, station = satellites[one.satellite], by_name[one.station]
-        link = rates.get(one.station) or rates.get(one.satellite)
+        link = table.get((one.satellite, one.station)) or table.get(one.station) or table.get(one.satellite)
         if link is None:
             raise LinkError(
                 f"no link rates for satellite {one.satellite!r} over station {one.station!r}", remedy="give rates for either"

@@ -97,6 +97,14 @@ Scalar = Annotated[Any, AfterValidator(_scalar), WithJsonSchema({"type": ["strin
 Parameters = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 
+def later(default: Any, **limits: Any) -> Any:
+    """Return a field that came to the format after its first use: it is written out only where it is not its default.
+
+    So the plans of missions that do not use it keep their digest.
+    """
+    return Field(default=default, exclude_if=lambda value: bool(value == default), **limits)
+
+
 class Section(BaseModel):
     """One mapping of a manifest."""
 
@@ -141,5 +149,5 @@ class Resource(Section):
         return self.metadata.name
 
     def to_json(self) -> dict[str, Any]:
-        """Return the full manifest (every default written out), camelCase, only JSON values."""
+        """Return the full manifest, camelCase, only JSON values: every default written out but those of `later` fields."""
         return self.model_dump(mode="json", by_alias=True)

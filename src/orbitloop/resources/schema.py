@@ -146,6 +146,9 @@ def _rows(node: dict[str, Any], schema: dict[str, Any], prefix: str, needed: str
         yield path, field, needed if name in required else _default(field, bool(sections))
         for section in sections:
             yield from _rows(section, schema, f"{path}.", "in this form" if len(sections) > 1 else "required")
+        for item in (_ref(arm.get("items") or {}, schema) for arm in _arms(field, schema) if arm.get("type") == "array"):
+            if "properties" in item:
+                yield from _rows(item, schema, f"{path}[].", "required")
 
 
 def _default(field: dict[str, Any], is_section: bool) -> str:

@@ -32,7 +32,7 @@ from orbitloop.orbit.plan import contact_plan
 from orbitloop.orbit.sun import eclipse_intervals
 from orbitloop.plugins.registry import Registry
 from orbitloop.records.contact import ContactPlan
-from orbitloop.resources.fleet import ElementsOrbit, OmmOrbit, Satellite, TleOrbit
+from orbitloop.resources.fleet import ElementsOrbit, GroundStation, OmmOrbit, Satellite, TleOrbit
 from orbitloop.resources.jobs import Update
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.flash import MemoryFlash
@@ -114,21 +114,47 @@ def elements_of(name: str, spec: Satellite, start_s: float) -> Elements:
     )
 
 
+def station_of(name: str, station: GroundStation) -> Station:
+    """Return a station's place and means as the search for passes takes them."""
+    spec = station.spec
+    return Station(
+        name,
+        spec.latitude_deg,
+        spec.longitude_deg,
+        spec.altitude_m,
+        spec.min_elevation_deg,
+        horizon=spec.horizon,
+        antennas=spec.antennas,
+        setup_s=spec.setup_s,
+        bands=spec.bands,
+    )
+
+
+def link_rates(satellite: Satellite, station: GroundStation) -> LinkRates | None:
+    """Return the rates of a satellite over a station, in the best band of each direction; None where they share no band.
+
+    A satellite without bands has the rates of its `link` everywhere; a station without bands hears in all.
+    """
+    spec, wanted = satellite.spec, station.spec.bands
+    shared = [one for one in spec.bands if not wanted or one.band in wanted]
+    if not spec.bands:
+        down, up = spec.link.downlink_bps, spec.link.uplink_bps
+    elif not shared:
+        return None
+    else:
+        down, up = max(one.downlink_bps for one in shared), max(one.uplink_bps for one in shared)
+    return LinkRates(down, up, spec.link.by_elevation)
+
+
 def contacts(plan: MissionPlan) -> ContactPlan:
     """Return all contact windows of a mission, with the bytes that each is worth.
 
     Raises:
         ElementsError: an orbit is malformed or decays within the mission.
     """
-    stations = [
-        Station(n, s.spec.latitude_deg, s.spec.longitude_deg, s.spec.altitude_m, s.spec.min_elevation_deg)
-        for n, s in plan.stations.items()
-    ]
+    stations = [station_of(n, s) for n, s in plan.stations.items()]
     elements = {n: elements_of(n, s, plan.start_s) for n, s in plan.satellites.items()}
-    rates = {
-        n: LinkRates(s.spec.link.downlink_bps, s.spec.link.uplink_bps, s.spec.link.by_elevation)
-        for n, s in plan.satellites.items()
-    }
+    rates = {(n, m): link_rates(s, station) for n, s in plan.satellites.items() for m, station in plan.stations.items()}
     guard_s = max((s.spec.link.guard_s for s in plan.satellites.values()), default=5.0)
     return contact_plan(elements, stations, rates, plan.start_s, plan.end_s, guard_s)
 
@@ -174,7 +200,7 @@ def build_satellite(
             quality=job.samples.quality,
             keep_easy=job.samples.keep_easy,
             energy_per_tile_j=spec.spec.energy_per_tile_j,
-            transmit_j_per_byte=8 * power.transmit_w / spec.spec.link.downlink_bps,
+            transmit_j_per_byte=8 * power.transmit_w / spec.spec.best_downlink_bps,
             trial=_limits(job.update),
         ),
         slots=slots,

@@ -175,7 +175,7 @@ class Releases:
         run, known = self.run, self.known[edge.base, edge.result]
         held = run.models_by_digest[edge.base].tensors
         entries = tuple(TensorChange(e.name, e.elements, e.length) for e in inspect_delta(known.payload, held))
-        seconds = max(8 * len(bundle) / run.plan.satellites[n].spec.link.uplink_bps for n in names)
+        seconds = max(8 * len(bundle) / run.plan.satellites[n].spec.best_uplink_bps for n in names)
         passes = [self.passes(n, len(bundle)) for n in names]
         counted = [p for p in passes if p is not None]
         return UpdateSummary(

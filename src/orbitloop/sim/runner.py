@@ -37,11 +37,12 @@ from orbitloop.records.scene import Scene
 from orbitloop.records.update import ApplyOutcome
 from orbitloop.reports.observed import BatteryPoint, PassSummary, TimelinePoint
 from orbitloop.reports.rounds import NewOld
+from orbitloop.resources.fleet import GroundStation
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.channel import WindowResult, run_window
 from orbitloop.sim.checkpoint import Checkpoints
 from orbitloop.sim.course import Course
-from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts
+from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts, link_rates
 from orbitloop.sim.flight import launch
 from orbitloop.sim.labellers import labellers
 from orbitloop.sim.measure import Measurement, Meter
@@ -279,7 +280,7 @@ class MissionRun:
         self, satellite: SimulatedSatellite, window: ContactWindow, result: WindowResult, before: dict[str, int]
     ) -> None:
         self.clock.advance_to(window.los_s)
-        transmit_s = 8 * result.downlink_bytes / satellite.spec.spec.link.downlink_bps
+        transmit_s = 8 * result.downlink_bytes / _downlink_bps(satellite, self.plan.stations[window.station])
         satellite.advance(window.los_s, transmit_s=transmit_s)
         course = self.course
         course.downlinked_bytes += result.downlink_bytes
@@ -424,6 +425,11 @@ class MissionRun:
             yield
         finally:
             self.wall[stage] = self.wall.get(stage, 0.0) + time.monotonic() - begin
+
+
+def _downlink_bps(satellite: SimulatedSatellite, station: GroundStation) -> float:
+    rates = link_rates(satellite.spec, station)
+    return rates.downlink_bps if rates and rates.downlink_bps else satellite.spec.spec.best_downlink_bps
 
 
 def _percent(value: float | None) -> str:
