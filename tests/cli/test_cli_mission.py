@@ -164,6 +164,7 @@ def test_ctrl_c_leaves_a_partial_report_and_says_how_to_go_on(world: SimpleNames
     out = world.root / "stopped"
     with monkeypatch.context() as patch:
         patch.setattr(MissionRun, "save", interrupted)
+        patch.delenv("ORBITLOOP_DATA", raising=False)  # it would stand in the command that is proposed
         result = invoke("run", world.mission, "--out", out, "--json")
     assert result.exit_code == 130
     assert one_object(result)["complete"] is False
