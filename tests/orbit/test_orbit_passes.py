@@ -10,7 +10,8 @@ from skyfield.api import EarthSatellite, load, wgs84
 
 from orbitloop.clock import parse_utc_s
 from orbitloop.errors import ElementsError
-from orbitloop.orbit.elements import Elements, from_orbit, parse_tle, sun_synchronous_inclination_deg
+from orbitloop.orbit.elements import Elements, from_orbit, sun_synchronous_inclination_deg
+from orbitloop.orbit.formats.tle import parse_tle
 from orbitloop.orbit.passes import Pass, Station, find_passes, look_angles
 
 SSO_EPOCH_S = parse_utc_s("2026-06-01T00:00:00Z")

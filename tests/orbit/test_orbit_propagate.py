@@ -10,7 +10,8 @@ from sgp4.io import fix_checksum
 
 from orbitloop.errors import ElementsError
 from orbitloop.orbit import engines, propagate
-from orbitloop.orbit.elements import Elements, from_orbit, parse_tle, parse_tle_file
+from orbitloop.orbit.elements import Elements, from_orbit
+from orbitloop.orbit.formats.tle import parse_tle, parse_tle_file
 from orbitloop.orbit.propagate import FleetPropagator, states, states_since_epoch
 
 EPOCH_S = 1_780_000_000.0
