@@ -25,9 +25,9 @@ from orbitloop.onboard.trust_store import TrustStore
 from orbitloop.onboard.updates import Updater
 from orbitloop.onboard.weights import save_weights
 from orbitloop.orbit.elements import Elements, from_orbit, sun_synchronous_inclination_deg
+from orbitloop.orbit.energy import PowerModel, advance_battery, overlap_s
 from orbitloop.orbit.formats.omm import parse_omm
 from orbitloop.orbit.formats.tle import parse_tle
-from orbitloop.orbit.energy import PowerModel, advance_battery, overlap_s
 from orbitloop.orbit.link_budget import LinkRates
 from orbitloop.orbit.passes import Station
 from orbitloop.orbit.plan import contact_plan
