@@ -288,4 +288,6 @@ def _exponential(value: float, where: str) -> str:
         raise ElementsError(f"a drag term is {value:g}, a TLE ends below 1e9", where=where)
     if exponent < -9:
         digits, exponent = round(abs(value) * 1e14), -9
+    if digits == 0:
+        return f"{sign}00000+0"
     return f"{sign}{digits:05d}{'-' if exponent < 0 else '+'}{abs(exponent)}"
