@@ -196,3 +196,49 @@ def test_a_report_of_metadata_alone_is_no_end_of_an_update(start):
     unread = replace(believed, outcome=ApplyOutcome.REFUSED)
     run.rollout.hear(beacon_of(run, "sat-1", run.champion, unread), released_s + 2)
     assert "sat-1" not in run.rollout.awaited
+
+
+WAVES = merged(JOB, {"update": {"waves": [1]}})
+
+
+def test_by_waves_the_second_satellite_waits_for_the_word_of_the_first(start):
+    run, listener = start(job=WAVES)
+    assert not run.run(stop_after=lambda: bool(run.rollout.awaited))
+    assert len(run.rollout.awaited) == 1
+    first = next(iter(run.rollout.awaited))
+    second = next(name for name in run.satellites if name != first)
+    assert [name for name, _ in run.rollout.waves.waiting] == [second]
+    assert not run.rollout.all_heard()
+    assert run.run()
+    one = run.course.rounds[0]
+    assert listener.said("wave 1: ")[0] == f"wave 1: {first}"
+    ends = {a.satellite: a.report for a in one.applied}
+    assert ends[first].outcome is ends[second].outcome is ApplyOutcome.CONFIRMED
+    assert ends[second].at_s > ends[first].at_s
+    assert flies(run, first) == flies(run, second)
+
+
+def test_a_wave_that_rolls_back_keeps_the_update_from_the_others(start):
+    run, listener = start(job=WAVES)
+    assert not run.run(stop_after=lambda: bool(run.rollout.awaited))
+    ((name, (version, released_s)),) = run.rollout.awaited.items()
+    edge = run.rollout.sent[version]
+    rolled = ApplyReport(version, ApplyOutcome.ROLLED_BACK, "blind", edge.base, released_s + 1, {})
+    other = next(one for one in run.satellites if one != name)
+    run.rollout.hear(beacon_of(run, name, edge.base, rolled), released_s + 1)
+    assert listener.said("the rollout ends") == [f"the rollout ends: {name} does not fly the update; kept from {other}"]
+    run.rollout.hear(beacon_of(run, other, edge.base), released_s + 2)
+    assert not run.rollout.awaited
+    assert run.rollout.all_heard()
+
+
+@pytest.mark.slow
+def test_waves_go_on_after_a_restart(start):
+    run, _ = start(job=WAVES)
+    assert not run.run(stop_after=lambda: bool(run.rollout.waves.waiting))
+    run.save()
+    again, _ = start(job=WAVES, resume=True)
+    assert again.rollout.to_json() == run.rollout.to_json()
+    assert run.run()
+    assert again.run()
+    assert again.course.to_json()["rounds"] == run.course.to_json()["rounds"]

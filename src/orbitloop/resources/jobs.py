@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from orbitloop.resources.meta import Integral, Name, Parameters, Resource, Section, Share, wrong
+from orbitloop.resources.meta import Integral, Many, Name, Parameters, Resource, Section, Share, later, wrong
 
 PluginName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$", max_length=100)]
 
@@ -190,6 +190,9 @@ class Update(Section):
     """The trial on board."""
     probation: Probation = Probation()
     """The time after it."""
+    waves: Annotated[tuple[Annotated[int, Field(ge=1, le=100_000), Integral], ...], Many] = later(())
+    """Roll out by waves: so many satellites first, then so many more, then the rest. A wave starts when all of the one before
+    have confirmed; one that rolls back or refuses ends the rollout. Empty = all satellites at once."""
 
 
 class Budgets(Section):

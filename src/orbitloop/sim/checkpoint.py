@@ -16,7 +16,7 @@ from typing import Any
 from orbitloop.errors import StateError
 from orbitloop.records.ids import digest_bytes
 
-SCHEMA = "orbitloop.run/5"
+SCHEMA = "orbitloop.run/6"
 MAX_STATE_BYTES = 256 << 20
 
 

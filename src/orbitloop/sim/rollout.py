@@ -15,6 +15,8 @@ The ground learns from beacons only, and never assumes that an update has arrive
     a newer release          when the job's patience is over. awaited -> awaited: the old update is taken from the queue, unless
                              the way begins with it; delivered -> delivered and routed
 
+A round's updates go out by the waves that the job names (`waves`); without any, to all satellites at once.
+
 A satellite that is idle and behind the champion (its golden model after a disaster, a missed round) is sent after it, once for
 each time that it has told of a good end.
 """
@@ -30,6 +32,7 @@ from orbitloop.records.health import Beacon
 from orbitloop.records.update import ApplyOutcome, ApplyReport
 from orbitloop.reports.rounds import Applied
 from orbitloop.sim.checkpoint import write_whole
+from orbitloop.sim.waves import Waves, Way
 
 if TYPE_CHECKING:
     from orbitloop.sim.runner import MissionRun
@@ -54,6 +57,16 @@ class Rollout:
         """Version -> the update that was signed under it."""
         self.tried: dict[str, int] = {}
         """Satellite -> the round whose model it was last sent after, or had no way to, and does not fly by its own word."""
+        self.waves = Waves(run.plan.job.spec.update.waves)
+
+    def roll_out(self, routes: Mapping[str, Route], now_s: float) -> None:
+        """Send a round's updates out, the first wave of them now: first who has the next contacts."""
+        if not self.waves.sizes:
+            self.release(routes, now_s)
+            return
+        coming = dict.fromkeys(w.satellite for w in self.run.windows.windows[self.run.next_window :])
+        order = [*(name for name in coming if name in routes), *(name for name in routes if name not in coming)]
+        self._send(self.waves.start({name: route.edges for name, route in routes.items()}, order), now_s)
 
     def release(self, routes: Mapping[str, Route], now_s: float) -> None:
         """Queue the first update of each way; equal ones for equal hardware go under one signature."""
@@ -88,6 +101,7 @@ class Rollout:
         if held:  # of two copies of the newest, the one that is the champion already
             run.champion = max(held, key=lambda digest: (run.models_by_digest[digest].round, digest == run.champion))
         self._go_on(satellite.name, now_s)
+        self._settle(satellite.name, now_s)
 
     def acknowledged(self, name: str, event: Acknowledged) -> None:
         """Learn that an item has come up whole."""
@@ -106,7 +120,7 @@ class Rollout:
     def all_heard(self, now_s: float | None = None) -> bool:
         """Say whether every satellite has told how its last update ended; with `now_s`, or has been waited for long enough."""
         if now_s is None:
-            return not self.awaited
+            return not self.awaited and not self.waves.waiting
         patience_s = self.run.plan.job.spec.training.trigger.patience_hours * 3600.0
         return all(now_s - released_s > patience_s for _, released_s in self.awaited.values())
 
@@ -118,6 +132,7 @@ class Rollout:
     def under_way(self) -> set[str]:
         """Return the digests of all models that an update on its way starts from or leads to."""
         edges = [edge for route in self.routes.values() for edge in route]
+        edges += [edge for _, way in self.waves.waiting for edge in way]
         edges += [edge for name in self.awaited if (edge := self._goes_up(name))]
         return {digest for edge in edges for digest in (edge.base, edge.result)}
 
@@ -128,6 +143,7 @@ class Rollout:
             "routes": {name: [_plain(edge) for edge in route] for name, route in self.routes.items()},
             "sent": [[version, *_plain(edge)] for version, edge in self.sent.items()],
             "tried": self.tried,
+            "waves": self.waves.to_json(),
         }
 
     def restore(self, value: Mapping[str, Any]) -> None:
@@ -137,6 +153,7 @@ class Rollout:
         self.routes = {str(n): tuple(_edge(row) for row in rows) for n, rows in value["routes"].items()}
         self.sent = {int(row[0]): _edge(row[1:]) for row in value["sent"]}
         self.tried = {str(n): int(r) for n, r in value["tried"].items()}
+        self.waves.restore(value["waves"])
 
     def _goes_up(self, name: str) -> Edge | None:
         """Return the update that was queued for a satellite and whose end it has not told."""
@@ -174,6 +191,28 @@ class Rollout:
         elif self._behind(name):
             self.tried[name] = run.models_by_digest[run.champion].round
             self.release({name: run.maker.catch_up(name)}, now_s)
+
+    def _settle(self, name: str, now_s: float) -> None:
+        """Where a satellite of the wave that is out has come to its end, start the next one, or end the rollout."""
+        if name in self.awaited or name in self.routes:
+            return
+        others = [one for one, _ in self.waves.waiting]
+        wave = self.waves.settle(name, self.run.satellites[name].held_digest)
+        if wave is None:
+            said = f"the rollout ends: {name} does not fly the update" + (f"; kept from {', '.join(others)}" if others else "")
+            self.run.watcher.event(now_s, said)
+        else:
+            self._send(wave, now_s)
+
+    def _send(self, wave: Mapping[str, Way], now_s: float) -> None:
+        if not wave:
+            return
+        self.run.watcher.event(now_s, f"wave {self.waves.number}: {', '.join(wave)}")
+        routes = {}
+        for name, way in wave.items():  # who came to fly another model while it waited gets a way from there
+            stale = way[0].base != self.standing(name)
+            routes[name] = self.run.maker.catch_up(name) if stale else Route(way, "its wave has come")
+        self.release(routes, now_s)
 
     def _behind(self, name: str) -> bool:
         """Say whether a satellite should be sent after the champion: it can be, was not yet, and no round is about to do so."""

@@ -397,7 +397,7 @@ class MissionRun:
         if routes:
             self.rollout.tried = dict.fromkeys(self.satellites, self.pending.round)
         self.pending = None
-        self.rollout.release(routes, now_s)
+        self.rollout.roll_out(routes, now_s)
         return True
 
     def _finished(self) -> bool:
