@@ -25,13 +25,12 @@ from orbitloop.onboard.trust_store import TrustStore
 from orbitloop.onboard.updates import Updater
 from orbitloop.onboard.weights import save_weights
 from orbitloop.orbit.elements import Elements, from_orbit, sun_synchronous_inclination_deg
-from orbitloop.orbit.energy import PowerModel, advance_battery, overlap_s
+from orbitloop.orbit.energy import Harvest, Panel, PowerModel, advance_battery, harvest
 from orbitloop.orbit.formats.omm import parse_omm
 from orbitloop.orbit.formats.tle import parse_tle
 from orbitloop.orbit.link_budget import LinkRates
 from orbitloop.orbit.passes import Station
 from orbitloop.orbit.plan import contact_plan
-from orbitloop.orbit.sun import eclipse_intervals
 from orbitloop.plugins.registry import Registry
 from orbitloop.records.contact import ContactPlan
 from orbitloop.resources.fleet import ElementsOrbit, GroundStation, OmmOrbit, Satellite, TleOrbit
@@ -44,8 +43,6 @@ from orbitloop.trust.sealed import seal_key_id
 if TYPE_CHECKING:  # so that listing contacts does not load torch
     from orbitloop.sim.flight import Flight
 
-_BATTERY_STEP_S = 600.0
-
 
 @dataclass(slots=True)
 class SimulatedSatellite:
@@ -54,7 +51,7 @@ class SimulatedSatellite:
     name: str
     spec: Satellite
     elements: Elements
-    eclipses: list[tuple[float, float]]
+    sun: Harvest
     power: PowerModel
     flash: MemoryFlash
     sample_blobs: dict[str, bytes]
@@ -77,17 +74,19 @@ class SimulatedSatellite:
     """Models that it has tried and gone back from."""
 
     def advance(self, to_s: float, *, compute_j: float = 0.0, transmit_s: float = 0.0) -> None:
-        """Move the battery to `to_s` in short steps; the load falls into the last one."""
-        while to_s - self.battery_at_s > _BATTERY_STEP_S:
-            self._step(self.battery_at_s + _BATTERY_STEP_S, 0.0, 0.0)
-        compute_s = compute_j / self.power.compute_w if self.power.compute_w > 0 else 0.0
-        self._step(max(to_s, self.battery_at_s), compute_s, transmit_s)
+        """Move the battery to `to_s`; computing and sending fall into the end of that time."""
+        until_s = max(to_s, self.battery_at_s)
+        extra_j = compute_j + transmit_s * self.power.transmit_w
+        self.battery_wh, _ = advance_battery(self.power, self.battery_wh, self.sun, self.battery_at_s, until_s, extra_j)
+        self.battery_at_s = until_s
 
-    def _step(self, to_s: float, compute_s: float, transmit_s: float) -> None:
-        dark_s = overlap_s(self.eclipses, self.battery_at_s, to_s)
-        sunlit_s = to_s - self.battery_at_s - dark_s
-        self.battery_wh = advance_battery(self.power, self.battery_wh, self.battery_at_s, to_s, sunlit_s, compute_s, transmit_s)
-        self.battery_at_s = to_s
+
+def power_of(satellite: Satellite) -> PowerModel:
+    """Return a satellite's power as the energy model takes it."""
+    given = satellite.spec.power
+    plain = {name: getattr(given, name) for name in PowerModel.__dataclass_fields__ if name != "panels"}
+    panels = tuple(Panel(one.area_m2, one.efficiency, one.normal, one.tracks_sun) for one in given.panels)
+    return PowerModel(**plain, panels=panels)
 
 
 def elements_of(name: str, spec: Satellite, start_s: float) -> Elements:
@@ -194,7 +193,7 @@ def build_satellite(
     if saved is None:
         slots.install_factory(model.graph, save_weights(model.launched.tensors))
     storage_bytes = int(spec.spec.storage_mb * 1e6)
-    power = PowerModel(**{n: getattr(spec.spec.power, n) for n in PowerModel.__dataclass_fields__})
+    power = power_of(spec)
     agent = Agent(
         AgentSettings(
             satellite=name,
@@ -235,7 +234,7 @@ def build_satellite(
         name,
         spec,
         elements,
-        eclipse_intervals(elements, plan.start_s, plan.end_s),
+        harvest(power, elements, plan.start_s, plan.end_s),
         power,
         flash,
         samples,
