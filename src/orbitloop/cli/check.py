@@ -27,6 +27,8 @@ def validate(
 ) -> None:
     """Check mission files, and say everything that is wrong with them: file, line, field, and what would be right.
 
+    A file of alerts or proposals alone (ConjunctionAlert, AvoidanceOption, ...) needs no mission.
+
     Where the data folder holds the mission's set, its labels are read too: malformed ones and selectors that match nothing are
     told, and objects that seem to be labelled twice are warned of.
 
@@ -48,12 +50,17 @@ def validate(
 def _checked(path: Path, overrides: Sequence[str], data: Path, quiet: bool) -> dict[str, Any]:
     """Check one file, tell of it unless `quiet`, and return its entry of `--json`."""
     from orbitloop.apps.missions import look_at_labels, open_mission
+    from orbitloop.resources.manifest import load_standalone
     from orbitloop.resources.problems import InvalidManifest, Problem
 
     found: dict[str, Any] = {"file": str(path), "sound": False, "mission": None, "digest": None, "labels": "not read"}
     problems: Sequence[Problem] = ()
     repeats: tuple[RepeatedBoxes, ...] | None = None
     try:
+        if (alone := load_standalone(path)) is not None:
+            if not quiet:
+                show(f"{path}: sound ({len(alone)} of kind {', '.join(sorted({one.kind for one in alone}))}; no mission)")
+            return found | {"sound": True, "problems": [], "warnings": [], "resources": [one.name for one in alone]}
         plan = open_mission(path, overrides)
         found |= {"mission": plan.name, "digest": plan.digest()}
         try:

@@ -7,6 +7,7 @@ from orbitloop.resources.fleet import GroundStation, Satellite
 from orbitloop.resources.jobs import IncrementalLearningJob
 from orbitloop.resources.meta import Resource
 from orbitloop.resources.mission import Mission
+from orbitloop.resources.traffic import AvoidanceOption, ConjunctionAlert
 
 KINDS: dict[str, type[Resource]] = {
     "Mission": Mission,
@@ -15,5 +16,7 @@ KINDS: dict[str, type[Resource]] = {
     "Dataset": Dataset,
     "Model": Model,
     "IncrementalLearningJob": IncrementalLearningJob,
+    "ConjunctionAlert": ConjunctionAlert,
+    "AvoidanceOption": AvoidanceOption,
 }
 """In the order in which the reference page shows them."""

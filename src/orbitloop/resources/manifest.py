@@ -103,6 +103,32 @@ def parse_mission(text: str, where: str = "<text>", overrides: Sequence[str] = (
     return plan
 
 
+def load_standalone(path: str | os.PathLike[str]) -> list[Resource] | None:
+    """Read a file that holds only resources which stand without a mission (alerts, proposals).
+
+    Returns:
+        The resources; None when one of them belongs to a mission, or anything is wrong (`load_mission` says what).
+
+    Raises:
+        ManifestError: two resources of one kind have one name.
+    """
+    try:
+        source = str(path)
+        located, problems = _parse(_read(FilePath(path)), source)
+    except InvalidManifest:
+        return None
+    if problems or not all(item.resource.stands_alone for item in located):
+        return None
+    seen: set[tuple[str, str]] = set()
+    for item in located:
+        key = (item.resource.kind, item.resource.name)
+        if key in seen:
+            what = f"a second {item.resource.kind} is called {item.resource.name!r}"
+            raise InvalidManifest([item.place.problem(("metadata", "name"), what, "give each its own name")])
+        seen.add(key)
+    return [item.resource for item in located]
+
+
 def _told(source: str, found: Iterable[tuple[_Located | None, Complaint | Remark]]) -> InvalidManifest:
     """Return the error that says all of it, in the order of the file; what has no document is said of the file."""
     problems = [

@@ -134,6 +134,8 @@ class Resource(Section):
     """What every document of a mission file is."""
 
     default_name: ClassVar[str] = ""
+    stands_alone: ClassVar[bool] = False
+    """A file may hold documents of this kind without a Mission: alerts and proposals."""
 
     api_version: Literal["orbitloop.io/v1alpha1"] = API_VERSION
     """Version of the format."""
