@@ -203,7 +203,7 @@ def test_plugins_lists_kinds_summaries_and_parameters() -> None:
 def test_an_unknown_kind_of_plugin_is_answered_with_the_known_ones() -> None:
     result = invoke("plugins", "minor")
     assert result.exit_code == 20
-    assert "codec, labeller, miner, screen, selector" in result.stderr
+    assert "codec, labeller, miner, monitor, screen, selector" in result.stderr
 
 
 def test_bench_is_mounted() -> None:

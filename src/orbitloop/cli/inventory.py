@@ -13,7 +13,9 @@ from orbitloop.errors import PluginError
 
 
 def plugins(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="screen, miner, selector, codec or labeller; without: all.")] = "",
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="screen, miner, selector, codec, labeller or monitor; without: all.")
+    ] = "",
     json_output: Json = False,
 ) -> None:
     """List the plug-ins by kind: what a mission may name, what each does, and its parameters with their defaults.

@@ -5,9 +5,16 @@ A labeller is composed by the ground from a data set or a teacher model, and so 
 
 from __future__ import annotations
 
-from orbitloop.plugins.kinds import DeltaCodec, Labeller, Miner, Screen, Selector
+from orbitloop.plugins.kinds import DeltaCodec, Labeller, Miner, Monitor, Screen, Selector
 
-KINDS: dict[str, type] = {"screen": Screen, "miner": Miner, "selector": Selector, "codec": DeltaCodec, "labeller": Labeller}
+KINDS: dict[str, type] = {
+    "screen": Screen,
+    "miner": Miner,
+    "selector": Selector,
+    "codec": DeltaCodec,
+    "labeller": Labeller,
+    "monitor": Monitor,
+}
 """The Protocol of each kind. Third parties register under the entry-point group `orbitloop.<kind>`."""
 
 BUILTINS: dict[str, dict[str, str]] = {
@@ -36,4 +43,12 @@ BUILTINS: dict[str, dict[str, str]] = {
         "zstd": "orbitloop.delta.codecs:Zstd",
     },
     "labeller": {},
+    "monitor": {
+        "ensemble": "orbitloop.ground.health.ensemble:Ensemble",
+        "forecast": "orbitloop.algorithms.health.forecast:Forecast",
+        "matrix-profile": "orbitloop.ground.health.profile:MatrixProfile",
+        "patterns": "orbitloop.algorithms.health.patterns:Patterns",
+        "streaming": "orbitloop.algorithms.health.streaming:Streaming",
+        "windowed-forest": "orbitloop.ground.health.forest:WindowedForest",
+    },
 }

@@ -53,6 +53,7 @@ def yield_checks(kind: str, instance: Any) -> Iterator[Check]:
         "selector": (selector_keeps_to_budgets, selector_takes_edge_cases, selector_skips_what_is_too_large, selector_is_pure),
         "codec": (codec_keeps_shape_and_bits, codec_comes_near, codec_refuses_damage),
         "labeller": (labeller_gives_boxes_or_none, labeller_is_pure),
+        "monitor": (monitor_gives_scores, monitor_is_causal_and_pure, monitor_notices, monitor_takes_constants),
     }
     if kind not in suites:
         raise PluginError(f"there is no plug-in kind {kind!r}", remedy=f"known: {', '.join(sorted(suites))}")
@@ -341,6 +342,60 @@ def labeller_is_pure(labeller: Any) -> None:
     if one is not None and two is not None:
         _must(one.to_json() == two.to_json(), labeller, "two looks at one tile differ")
     _must(np.array_equal(before, pixels), labeller, "it changes its input")
+
+
+def sample_telemetry() -> npt.NDArray[np.float64]:
+    """Return (600, 3) nominal values: a wave, a wave with noise, a switch."""
+    rng = np.random.default_rng(11)
+    t = np.arange(600)
+    wave = np.sin(t / 9.0)
+    return np.column_stack([wave, 0.5 * np.cos(t / 14.0) + 0.05 * rng.normal(size=600), np.where(t % 90 < 20, 0.8, -0.8)])
+
+
+def _scores(monitor: Any, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    found = _call(monitor, monitor.scores, values)
+    right = isinstance(found, np.ndarray) and found.shape == values.shape and bool(np.isfinite(found).all())
+    _must(right and bool((found >= 0).all()), monitor, "its scores are not finite values, 0 and up, one for each value")
+    return found  # type: ignore[no-any-return]
+
+
+def monitor_gives_scores(monitor: Any) -> None:
+    """Each value gets a score; what it is given stays as it was."""
+    values = sample_telemetry()
+    before = values.copy()
+    _call(monitor, monitor.fit, values[:400])
+    _scores(monitor, values[400:])
+    _must(np.array_equal(before, values), monitor, "it changes its input")
+
+
+def monitor_is_causal_and_pure(monitor: Any) -> None:
+    """What comes later changes no score; a second call gives the same."""
+    values = sample_telemetry()
+    _call(monitor, monitor.fit, values[:400])
+    whole = _scores(monitor, values[400:])
+    part = _scores(monitor, values[400:470])
+    again = _scores(monitor, values[400:])
+    _must(np.allclose(whole[:70], part, atol=1e-9), monitor, "a score hangs on what comes after it")
+    _must(np.allclose(whole, again, atol=1e-9), monitor, "two equal calls score differently")
+
+
+def monitor_notices(monitor: Any) -> None:
+    """A channel that leaves its range for 30 samples scores higher there than in the quiet before, the others' scores stay."""
+    values = sample_telemetry()
+    _call(monitor, monitor.fit, values[:400])
+    quiet = _scores(monitor, values[400:])
+    moved = values[400:].copy()
+    moved[100:130, 0] += 3.0
+    found = _scores(monitor, moved)
+    _must(found[100:130, 0].max() > 1.05 * quiet[:, 0].max(), monitor, "it does not notice a channel that leaves its range")
+    _must(np.allclose(found[:, 1:], quiet[:, 1:], atol=1e-9), monitor, "one channel moves another's score")
+
+
+def monitor_takes_constants(monitor: Any) -> None:
+    """A channel that never moved is scored too, low while it stands still."""
+    _call(monitor, monitor.fit, np.full((400, 1), -1.0))
+    found = _scores(monitor, np.full((50, 1), -1.0))
+    _must(bool((found <= 1.0 + 1e-6).all()), monitor, "a constant that stays constant is odd to it")
 
 
 def _name(instance: Any) -> str:

@@ -103,3 +103,26 @@ class Screen(Protocol):
 
     def reset(self) -> None:
         """Forget every tile that was seen: from now on the verdicts are those of a new instance."""
+
+
+@runtime_checkable
+class Monitor(Protocol):
+    """Is this telemetry as it was? On the ground, and in orbit where it needs no more than numpy.
+
+    Values come scaled, so that 2 is about a channel's full scale, and finite. Rows are samples, columns are channels.
+    """
+
+    summary: str
+
+    def fit(self, nominal: npt.NDArray[np.float64]) -> None:
+        """Learn what is nominal from (N, C); forgets what it learnt before.
+
+        Raises:
+            TelemetryError: too few samples.
+        """
+
+    def scores(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return (M, C) scores, 0 and up, of values that follow on the nominal part; 1 is as odd as its oddest sample.
+
+        Causal: a score hangs on nothing that comes after it. Pure: the same values give the same scores again.
+        """
