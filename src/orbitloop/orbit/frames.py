@@ -2,6 +2,7 @@
 
 Positions are kilometres in the last axis of an array (..., 3); everything broadcasts. UT1 is taken as UTC and polar motion
 is left out: together at most 0.9 s of rotation (420 m at the equator) and 15 m, so crossings move by tens of milliseconds.
+Who needs these gives an `EarthOrientation` with the numbers of the day (IERS Bulletin A).
 
 Sources: GMST is IAU-82 (Aoki et al. 1982; Vallado, Fundamentals of Astrodynamics and Applications, 4th ed., eq. 3-47),
 which is the angle that TEME is defined with (Vallado et al., AIAA 2006-6753, appendix C). Geodetic latitude is Bowring's
@@ -10,6 +11,8 @@ iteration on the parametric latitude (Bowring 1976, Survey Review 23, 323), thre
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -37,10 +40,43 @@ def gmst_rad(times_s: npt.ArrayLike) -> FloatArray:
     return np.asarray(np.mod(seconds, 86_400.0) * (2 * np.pi / 86_400.0), np.float64)
 
 
-def teme_to_ecef(r_km: npt.ArrayLike, times_s: npt.ArrayLike) -> FloatArray:
-    """Turn TEME positions (..., 3) at `times_s` (...) into the Earth-fixed frame."""
+@dataclass(frozen=True, slots=True)
+class EarthOrientation:
+    """How the Earth really stands: what its turning is ahead of UTC, and where the pole is. IERS Bulletin A gives all three.
+
+    Raises:
+        ValueError: a number is far outside what the Earth does.
+    """
+
+    dut1_s: float = 0.0
+    pole_x_arcsec: float = 0.0
+    pole_y_arcsec: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not abs(self.dut1_s) <= 1.0:
+            raise ValueError(f"UT1 - UTC is {self.dut1_s} s, beyond 1 s")
+        if not max(abs(self.pole_x_arcsec), abs(self.pole_y_arcsec)) <= 2.0:
+            raise ValueError(f"the pole is at {self.pole_x_arcsec}, {self.pole_y_arcsec} arc seconds, beyond 2")
+
+    def place(self, fixed_km: npt.ArrayLike) -> FloatArray:
+        """Turn vectors (..., 3) fixed to the crust into the frame of the true pole, where TEME and sidereal time meet.
+
+        The rotation is R1(y) R2(x) (Vallado, 4th ed., section 3.7.3, IAU-76/FK5).
+        """
+        x, y = math.radians(self.pole_x_arcsec / 3600), math.radians(self.pole_y_arcsec / 3600)
+        about_y = np.array([[math.cos(x), 0.0, -math.sin(x)], [0.0, 1.0, 0.0], [math.sin(x), 0.0, math.cos(x)]])
+        about_x = np.array([[1.0, 0.0, 0.0], [0.0, math.cos(y), math.sin(y)], [0.0, -math.sin(y), math.cos(y)]])
+        return np.asarray(np.asarray(fixed_km, np.float64) @ (about_x @ about_y).T, np.float64)
+
+
+UTC_EARTH = EarthOrientation()
+"""The Earth as most of this package takes it: UT1 is UTC, the pole is fixed."""
+
+
+def teme_to_ecef(r_km: npt.ArrayLike, times_s: npt.ArrayLike, dut1_s: float = 0.0) -> FloatArray:
+    """Turn TEME positions (..., 3) at `times_s` (...) UTC into the Earth-fixed frame; `dut1_s` is UT1 - UTC."""
     position = np.asarray(r_km, np.float64)
-    angle = gmst_rad(times_s)
+    angle = gmst_rad(np.asarray(times_s, np.float64) + dut1_s)
     cosine, sine = np.cos(angle), np.sin(angle)
     x, y, z = position[..., 0], position[..., 1], position[..., 2]
     return np.stack(np.broadcast_arrays(cosine * x + sine * y, cosine * y - sine * x, z), axis=-1)

@@ -7,15 +7,16 @@ gets which pass is decided in `plan`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from orbitloop.orbit.elements import Elements
 from orbitloop.orbit.frames import EARTH_RATE_RAD_S, FloatArray, geodetic_to_ecef, teme_to_ecef, topocentric, up_vector
+from orbitloop.orbit.horizon import check_profile, lowest_deg, seen_parts
 from orbitloop.orbit.propagate import states
-from orbitloop.orbit.search import IntArray, positive_intervals
+from orbitloop.orbit.search import IntArray, Interval, positive_intervals
 
 STEP_S = 60.0
 
@@ -50,6 +51,7 @@ class Station:
             raise ValueError(f"altitude of {self.name!r} is {self.altitude_m} m, outside -1000 to 20000")
         if not -5 <= self.min_elevation_deg < 90:
             raise ValueError(f"elevation mask of {self.name!r} is {self.min_elevation_deg}, outside -5 to below 90")
+        check_profile(self.horizon)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def find_passes(elements: Elements, stations: Sequence[Station], start_s: float,
         return []
     sight = _Sight(elements, stations)
     intervals = positive_intervals(sight.sample, sight.value, start_s, end_s, step_s=STEP_S)
+    intervals = [part for i in intervals for part in _over_skyline(elements, stations[i.channel], i)]
     if not intervals:
         return []
     which = [stations[i.channel] for i in intervals]
@@ -119,6 +122,23 @@ def find_passes(elements: Elements, stations: Sequence[Station], start_s: float,
     return sorted(passes, key=lambda p: (p.aos_s, p.station))
 
 
+def _over_skyline(elements: Elements, station: Station, whole: Interval) -> list[Interval]:
+    """Cut a pass over the lowest point of a skyline into what is seen over it."""
+    if not station.horizon:
+        return [whole]
+
+    def look(_: IntArray, times_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return look_angles(elements, station, times_s)[:2] if times_s.size else (times_s, times_s)
+
+    ends = np.array([whole.start_s]), np.array([whole.end_s])
+    _, begins_s, ends_s = seen_parts(look, station.horizon, station.min_elevation_deg, *ends)
+    # The elevation falls on both sides of the culmination.
+    return [
+        replace(whole, start_s=a, end_s=b, peak_s=min(max(whole.peak_s, a), b))
+        for a, b in zip(begins_s.tolist(), ends_s.tolist(), strict=True)
+    ]
+
+
 class _Sight:
     """Sine of the elevation less sine of the mask, of one satellite from many stations; the sine saves a search its arcs."""
 
@@ -127,7 +147,7 @@ class _Sight:
         lat, lon = [s.latitude_deg for s in stations], [s.longitude_deg for s in stations]
         self._place_km = geodetic_to_ecef(lat, lon, [s.altitude_m for s in stations])
         self._up = up_vector(lat, lon)
-        self._mask = np.sin(np.radians([s.min_elevation_deg for s in stations]))
+        self._mask = np.sin(np.radians([lowest_deg(s.horizon, s.min_elevation_deg) for s in stations]))
 
     def sample(self, times_s: FloatArray) -> tuple[FloatArray, FloatArray]:
         """All stations on a grid (S, T), and how far the sine may rise within a step: the angle that the direction can turn.

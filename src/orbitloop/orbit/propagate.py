@@ -104,9 +104,9 @@ class FleetPropagator:
             raise ValueError(f"engine {engine!r} is none of auto, sgp4, astroz")
         self.elements = tuple(elements)
         self.note = ""
-        records = [_record(one) for one in self.elements]
-        self._good = np.array([n for n, record in enumerate(records) if record is not None], np.intp)
-        good = [records[n] for n in self._good]
+        self._records = [_record(one) for one in self.elements]
+        self._good = np.array([n for n, record in enumerate(self._records) if record is not None], np.intp)
+        good = [record for record in self._records if record is not None]
         self._reference = SatrecArray(good) if good else None
         self._fast: WideEngine | None = None
         if engine == "astroz" or (engine == "auto" and len(good) >= AUTO_SATELLITES):
@@ -139,6 +139,32 @@ class FleetPropagator:
         every_r, every_v, every_ok = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape[:2], np.bool_)
         every_r[self._good], every_v[self._good], every_ok[self._good] = r_km, v_km_s, ok
         return every_r, every_v, every_ok
+
+    def states_at(self, satellites: npt.ArrayLike, times_s: npt.ArrayLike) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Propagate single satellites to times of their own, always by `sgp4`.
+
+        Args:
+            satellites: index of each (K,).
+            times_s: UTC seconds (K,).
+
+        Returns:
+            TEME positions (K, 3) km, velocities (K, 3) km/s, and whether each is good (K,); what is not is NaN.
+        """
+        which, times = np.atleast_1d(np.asarray(satellites, np.intp)), np.atleast_1d(np.asarray(times_s, np.float64))
+        r_km, v_km_s = np.full((which.size, 3), np.nan), np.full((which.size, 3), np.nan)
+        ok = np.zeros(which.size, np.bool_)
+        order = None if np.all(which[1:] >= which[:-1]) else np.argsort(which, kind="stable")
+        sorted_which = which if order is None else which[order]
+        for run in np.split(np.arange(which.size), np.flatnonzero(np.diff(sorted_which)) + 1):
+            if run.size and self._records[sorted_which[run[0]]] is not None:
+                rows = slice(run[0], run[-1] + 1) if order is None else order[run]
+                days = np.floor(times[rows] / DAY_S)
+                codes, r_km[rows], v_km_s[rows] = self._records[sorted_which[run[0]]].sgp4_array(
+                    UNIX_JD + days, (times[rows] - days * DAY_S) / DAY_S
+                )
+                ok[rows] = (codes == 0) & np.isfinite(r_km[rows][:, 0])
+        r_km[~ok], v_km_s[~ok] = np.nan, np.nan
+        return r_km, v_km_s, ok
 
     def blocks(
         self, start_s: float, end_s: float, step_s: float, max_bytes: int = BLOCK_BYTES
