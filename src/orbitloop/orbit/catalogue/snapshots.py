@@ -1,0 +1,79 @@
+"""What a catalogue was at one time: element sets with the time when they were taken, and what could not be read.
+
+A file may hold several sets of an object (a history as Space-Track serves it); the newest is the object's set of that snapshot,
+the others belong to its history only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from orbitloop.orbit.elements import Elements
+
+_DATE = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?:[T_ -]?(\d\d)(?::?-?(\d\d))?)?(?!\d)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A set that could not be read: the place, the reason, and the catalogue number where it could be made out."""
+
+    where: str
+    what: str
+    norad_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Element sets as they were at `taken_s`. `label` names it to people."""
+
+    label: str
+    taken_s: float
+    sets: tuple[Elements, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    def newest(self) -> dict[int, Elements]:
+        """Return the newest set of each object, by catalogue number."""
+        return newest(self.sets)
+
+
+def newest(sets: Iterable[Elements]) -> dict[int, Elements]:
+    """Return the set with the latest epoch of each object, by catalogue number."""
+    found: dict[int, Elements] = {}
+    for one in sets:
+        other = found.get(one.norad_id)
+        if other is None or one.epoch_s > other.epoch_s:
+            found[one.norad_id] = one
+    return found
+
+
+def time_in_name(name: str) -> float | None:
+    """Return the time that a file's name carries (`starlink_2026-05-24T22.tle.gz`); None when it carries none."""
+    for match in _DATE.finditer(name):
+        year, month, day, hour, minute = (int(part or 0) for part in match.groups())
+        try:
+            when = datetime(year, month, day, hour, minute, tzinfo=UTC)
+        except ValueError:
+            continue
+        if 1957 <= year <= 2156:
+            return when.timestamp()
+    return None
+
+
+def number_near(text: str, line: int) -> int | None:
+    """Return the catalogue number that an unreadable two-line set seems to be of, from around the line that is wrong.
+
+    Both lines of a set are looked at, the wrong one and its neighbour; they must not contradict each other.
+    """
+    rows = text.split("\n", line + 1)
+    found = set()
+    at = line - 1
+    if not 0 <= at < len(rows):
+        return None
+    first = rows[at].startswith("1 ")
+    for row in rows[at : at + 2] if first else rows[max(0, at - 1) : at + 1]:
+        if row.startswith(("1 ", "2 ")) and row[2:7].strip().isdigit() and row[2:7].isascii():
+            found.add(int(row[2:7]))
+    return found.pop() if len(found) == 1 else None
