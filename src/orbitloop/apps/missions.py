@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from orbitloop.apps.constellation import expand
 from orbitloop.errors import ElementsError, ManifestError, PluginError
 from orbitloop.ground.datasets.repeats import RepeatedBoxes
 from orbitloop.orbit.track import ground_track
@@ -24,8 +25,8 @@ from orbitloop.sim.imagery_parameters import FarmlandParameters
 from orbitloop.sim.world import open_world
 
 
-def open_mission(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> MissionPlan:
-    """Read a mission file that shall be run.
+def open_mission(path: str | os.PathLike[str], overrides: Sequence[str] = (), data_dir: Path = Path("data")) -> MissionPlan:
+    """Read a mission file that shall be run. Constellations come expanded, those of real satellites from files in `data_dir`.
 
     Raises:
         ManifestError: anything in it is wrong, all of it in one error.
@@ -33,7 +34,7 @@ def open_mission(path: str | os.PathLike[str], overrides: Sequence[str] = ()) ->
     """
     registry = default_registry()
     checks: tuple[Check, ...] = (lambda plan: _plug_ins(plan, registry), _rendered, _orbits)
-    return load_mission(path, overrides, checks)
+    return load_mission(path, overrides, checks, lambda constellation: expand(constellation, data_dir))
 
 
 def look_at_labels(plan: MissionPlan, data_dir: Path) -> tuple[RepeatedBoxes, ...] | None:

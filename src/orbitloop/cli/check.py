@@ -61,7 +61,7 @@ def _checked(path: Path, overrides: Sequence[str], data: Path, quiet: bool) -> d
             if not quiet:
                 show(f"{path}: sound ({len(alone)} of kind {', '.join(sorted({one.kind for one in alone}))}; no mission)")
             return found | {"sound": True, "problems": [], "warnings": [], "resources": [one.name for one in alone]}
-        plan = open_mission(path, overrides)
+        plan = open_mission(path, overrides, data)
         found |= {"mission": plan.name, "digest": plan.digest()}
         try:
             repeats = look_at_labels(plan, data)

@@ -54,7 +54,7 @@ def run(
     Exit codes: 0 done; 10 mission; 11 labels; 12 image; 13, 14 model; 17 orbit;
     20 plug-in; 21 data; 22 training; 23 saved state; 130 interrupted.
     """
-    plan = load_plan(mission, overrides, seed)
+    plan = load_plan(mission, overrides, seed, data)
     folder = check_out(out or Path("runs") / plan.name)
     from orbitloop.cli.progress import watching
     from orbitloop.sim.fleet import contacts

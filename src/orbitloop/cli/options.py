@@ -49,13 +49,16 @@ def check_out(folder: Path) -> Path:
     return folder
 
 
-def load_plan(mission: Path, overrides: list[str] | None, seed: int | None = None) -> MissionPlan:
+def load_plan(mission: Path, overrides: list[str] | None, seed: int | None = None, data: Path | None = None) -> MissionPlan:
     """Read a mission file with what the command line changes in it.
+
+    `data` holds the element sets that a constellation may be imported from; without it they are sought in ORBITLOOP_DATA.
 
     Raises:
         ManifestError: the file or an override is not what it should be.
     """
     from orbitloop.apps.missions import open_mission
 
-    plan = open_mission(mission, overrides or ())
+    folder = data or Path(os.environ.get("ORBITLOOP_DATA") or DEFAULT_DATA)
+    plan = open_mission(mission, overrides or (), folder)
     return plan if seed is None else plan.with_seed(seed)

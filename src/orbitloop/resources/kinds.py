@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orbitloop.resources.constellation import Constellation
 from orbitloop.resources.data import Dataset, Model
 from orbitloop.resources.fleet import GroundStation, Satellite
 from orbitloop.resources.jobs import IncrementalLearningJob
@@ -13,6 +14,7 @@ KINDS: dict[str, type[Resource]] = {
     "Mission": Mission,
     "Satellite": Satellite,
     "GroundStation": GroundStation,
+    "Constellation": Constellation,
     "Dataset": Dataset,
     "Model": Model,
     "IncrementalLearningJob": IncrementalLearningJob,

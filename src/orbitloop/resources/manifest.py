@@ -15,7 +15,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orbitloop.errors import ManifestError, OrbitloopError
+from orbitloop.resources.constellation import Constellation
 from orbitloop.resources.explain import describe, explain, shown
+from orbitloop.resources.fleet import Satellite
 from orbitloop.resources.kinds import KINDS
 from orbitloop.resources.meta import API_VERSION, Resource
 from orbitloop.resources.mission import Complaint, MissionPlan, Resolver
@@ -38,6 +41,10 @@ class Remark:
 
 Check = Callable[[MissionPlan], Iterable[Remark]]
 """Looks at what the form of a mission does not show, such as whether a plug-in of that name is installed."""
+
+
+Expand = Callable[[Constellation], Sequence[Satellite]]
+"""Says which satellites a constellation stands for. It raises an OrbitloopError where that cannot be said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,13 @@ def parse_manifests(text: str, where: str = "<text>") -> list[Resource]:
     return [item.resource for item in located]
 
 
-def parse_mission(text: str, where: str = "<text>", overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> MissionPlan:
+def parse_mission(
+    text: str,
+    where: str = "<text>",
+    overrides: Sequence[str] = (),
+    checks: Sequence[Check] = (),
+    expand: Expand | None = None,
+) -> MissionPlan:
     """Read a mission from YAML text and check its references.
 
     Args:
@@ -83,11 +96,14 @@ def parse_mission(text: str, where: str = "<text>", overrides: Sequence[str] = (
         where: what errors call it.
         overrides: settings `KIND.path=VALUE` that replace what the text says, in order (`resources.overrides`).
         checks: what the plan is held against once its form is sound; their remarks become problems with line and field.
+        expand: says which satellites a Constellation stands for; without it a file that has one is refused.
 
     Raises:
         ManifestError: anything is wrong; its `problems` hold all of it. Never anything else.
     """
     located, problems = _parse(text, where, overrides)
+    if not problems:
+        located, problems = _expanded(located, expand)
     if problems:
         # References are checked only between sound resources: a broken one would be reported again as missing.
         raise InvalidManifest(problems)
@@ -129,6 +145,27 @@ def load_standalone(path: str | os.PathLike[str]) -> list[Resource] | None:
     return [item.resource for item in located]
 
 
+def _expanded(located: list[_Located], expand: Expand | None) -> tuple[list[_Located], list[Problem]]:
+    """Put its satellites in each constellation's place."""
+    out: list[_Located] = []
+    problems: list[Problem] = []
+    for item in located:
+        if not isinstance(item.resource, Constellation):
+            out.append(item)
+            continue
+        field = "walker" if item.resource.spec.walker else "import"
+        try:
+            if expand is None:
+                raise ManifestError(
+                    "nothing here expands constellations", remedy="open it by orbitloop run or validate"
+                )
+            out += [_Located(satellite, item.place) for satellite in expand(item.resource)]
+        except OrbitloopError as error:
+            what = f"{error.where}: {error.what}" if error.where else error.what
+            problems.append(item.place.problem(("spec", field), what, error.remedy))
+    return out, problems
+
+
 def _told(source: str, found: Iterable[tuple[_Located | None, Complaint | Remark]]) -> InvalidManifest:
     """Return the error that says all of it, in the order of the file; what has no document is said of the file."""
     problems = [
@@ -138,13 +175,15 @@ def _told(source: str, found: Iterable[tuple[_Located | None, Complaint | Remark
     return InvalidManifest(sorted(problems, key=lambda problem: problem.line or 0))
 
 
-def load_mission(path: str | os.PathLike[str], overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> MissionPlan:
-    """Read a mission file, with `overrides` and `checks` as in `parse_mission`.
+def load_mission(
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), checks: Sequence[Check] = (), expand: Expand | None = None
+) -> MissionPlan:
+    """Read a mission file, with `overrides`, `checks` and `expand` as in `parse_mission`.
 
     Raises:
         ManifestError: the file cannot be read, is too large or is not UTF-8, or anything in it is wrong.
     """
-    return parse_mission(_read(FilePath(path)), str(path), overrides, checks)
+    return parse_mission(_read(FilePath(path)), str(path), overrides, checks, expand)
 
 
 def _read(path: FilePath) -> str:

@@ -1,0 +1,200 @@
+"""Constellations at work: expanded to satellites, told as a table, written as element sets, their energy forecast.
+
+The composition root of what `orbitloop constellation` and `orbitloop energy` do; geometry, physics and forms are elsewhere.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitloop.clock import iso_utc
+from orbitloop.errors import DataError, ElementsError
+from orbitloop.orbit.elements import DAY_S, Elements, from_orbit
+from orbitloop.orbit.formats.omm import omm_values
+from orbitloop.orbit.formats.sets import parse_sets
+from orbitloop.orbit.frames import EARTH_RADIUS_KM, gmst_rad
+from orbitloop.orbit.walker import WalkerPattern
+from orbitloop.resources.constellation import Constellation, ImportedSets
+from orbitloop.resources.fleet import ElementsOrbit, OmmOrbit, Satellite, SatelliteSpec
+from orbitloop.resources.meta import Metadata
+from orbitloop.resources.mission import MissionPlan
+from orbitloop.sim.fleet import elements_of
+
+MAX_SETS_BYTES = 200_000_000
+_SGP4_RADIUS_KM = 6_378.135  # WGS-72
+
+
+def expand(constellation: Constellation, data_dir: Path) -> list[Satellite]:
+    """Return the satellites that a constellation stands for, in the order of its planes or of its file.
+
+    Raises:
+        ElementsError: there is no such pattern, or the file holds no sound set of such a name.
+        DataError: the file cannot be read.
+    """
+    spec = constellation.spec
+    if spec.walker is None:
+        assert spec.import_ is not None
+        return [_satellite(name, spec.satellite, orbit) for name, orbit in _imported(spec.import_, data_dir)]
+    walker = spec.walker
+    pattern = WalkerPattern(walker.inclination_deg, walker.total, walker.planes, walker.phasing, walker.pattern == "star")
+    prefix = spec.prefix or constellation.name[:40].rstrip("-")
+    wide = len(str(pattern.planes)), len(str(pattern.per_plane))
+    out = []
+    for slot in pattern.slots(walker.raan0_deg, walker.anomaly0_deg):
+        orbit = ElementsOrbit(
+            altitude_km=walker.altitude_km,
+            inclination_deg=walker.inclination_deg,
+            raan_deg=slot.raan_deg,
+            mean_anomaly_deg=slot.anomaly_deg,
+            epoch=walker.epoch,
+        )
+        name = f"{prefix}-{slot.plane + 1:0{wide[0]}d}-{slot.number + 1:0{wide[1]}d}"
+        out.append(_satellite(name, spec.satellite, orbit))
+    return out
+
+
+def _satellite(name: str, template: SatelliteSpec, orbit: ElementsOrbit | OmmOrbit) -> Satellite:
+    return Satellite(metadata=Metadata(name=name), spec=template.model_copy(update={"orbit": orbit}))
+
+
+def _imported(wanted: ImportedSets, data_dir: Path) -> list[tuple[str, OmmOrbit]]:
+    path = data_dir / wanted.file
+    sets, _ = parse_sets(_read(path), wanted.file)
+    pattern = wanted.match.lower()
+    chosen = [one for one in sets if fnmatch.fnmatchcase(one.name.lower(), pattern)]
+    if not chosen:
+        raise ElementsError(f"no satellite's name is like {wanted.match!r}", where=wanted.file, remedy="match: '*' takes all")
+    out: dict[str, OmmOrbit] = {}
+    for one in chosen[: wanted.limit]:
+        plain = re.sub(r"[^a-z0-9]+", "-", one.name.lower()).strip("-")[:50].rstrip("-") or "satellite"
+        name = plain if plain not in out else f"{plain}-{one.norad_id}"
+        if name in out:
+            raise ElementsError(f"{one.name!r} stands twice with the number {one.norad_id}", where=wanted.file)
+        out[name] = OmmOrbit(omm=omm_values(one))
+    return list(out.items())
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SETS_BYTES + 1)
+    except OSError as error:
+        remedy = "give the folder that holds it by --data or ORBITLOOP_DATA"
+        raise DataError(f"cannot be read ({error.strerror or error})", where=str(path), remedy=remedy) from error
+    if len(data) > MAX_SETS_BYTES:
+        raise DataError(f"is over {MAX_SETS_BYTES // 1_000_000} MB", where=str(path))
+    return data.decode("utf-8", errors="replace")
+
+
+# --- patterns as element sets --------------------------------------------------------------------------------------------
+
+
+def walker_elements(
+    pattern: WalkerPattern,
+    altitude_km: float,
+    epoch_s: float,
+    *,
+    prefix: str = "walker",
+    raan_deg: float = 0.0,
+    anomaly_deg: float = 0.0,
+    first_number: int = 90_001,
+) -> list[Elements]:
+    """Return a pattern as element sets, with catalogue numbers from `first_number` on (those of 9xxxx are nobody's for long).
+
+    Raises:
+        ElementsError: there is no such orbit, or there are more satellites than numbers that a TLE can write.
+    """
+    return [
+        from_orbit(
+            f"{prefix}-{slot.plane + 1}-{slot.number + 1}",
+            epoch_s,
+            altitude_km,
+            pattern.inclination_deg,
+            raan_deg=slot.raan_deg,
+            mean_anomaly_deg=slot.anomaly_deg,
+            norad_id=first_number + index,
+        )
+        for index, slot in enumerate(pattern.slots(raan_deg, anomaly_deg))
+    ]
+
+
+def walker_manifest(pattern: WalkerPattern, altitude_km: float, name: str, raan_deg: float, anomaly_deg: float) -> str:
+    """Return a pattern as a document of a mission file."""
+    extra = f", raan0Deg: {raan_deg:g}" if raan_deg else ""
+    extra += f", anomaly0Deg: {anomaly_deg:g}" if anomaly_deg else ""
+    return (
+        f"kind: Constellation\nname: {name}\nspec:\n  walker:\n    {{pattern: {'star' if pattern.star else 'delta'}, "
+        f"inclinationDeg: {pattern.inclination_deg:g}, total: {pattern.total}, planes: {pattern.planes},\n"
+        f"     phasing: {pattern.phasing}, altitudeKm: {altitude_km:g}{extra}}}\n  satellite: {{}}\n"
+    )
+
+
+# --- who flies -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One satellite of a mission in figures. `ltan_h` is the local mean time of its ascending node at the mission's start."""
+
+    name: str
+    satellite: Satellite
+    elements: Elements
+    altitude_km: float
+    ltan_h: float
+    raan_deg: float
+    phase_deg: float
+    age_days: float
+
+    def to_json(self) -> dict[str, Any]:
+        spec = self.satellite.spec
+        return {
+            "name": self.name,
+            "altitude_km": round(self.altitude_km, 3),
+            "inclination_deg": round(self.elements.inclination_deg, 4),
+            "eccentricity": self.elements.eccentricity,
+            "period_min": round(self.elements.period_s / 60, 4),
+            "ltan_h": round(self.ltan_h, 4),
+            "raan_deg": round(self.raan_deg, 4),
+            "phase_deg": round(self.phase_deg, 4),
+            "epoch": iso_utc(self.elements.epoch_s),
+            "age_days": round(self.age_days, 3),
+            "form": spec.form,
+            "mass_kg": spec.mass_kg,
+            "battery_wh": spec.power.battery_wh,
+            "bands": [one.model_dump(by_alias=True) for one in spec.bands],
+            "uplink_bps": spec.best_uplink_bps,
+            "downlink_bps": spec.best_downlink_bps,
+            "crosslinks": spec.crosslinks.model_dump(by_alias=True) if spec.crosslinks else None,
+            "processors": [one.model_dump(by_alias=True) for one in spec.processors],
+        }
+
+
+def members(plan: MissionPlan) -> list[Member]:
+    """Return a mission's satellites as they stand at its start, by SGP4's mean elements.
+
+    Raises:
+        ElementsError: an orbit is malformed, or cannot be propagated to the start.
+    """
+    return [_member(name, satellite, plan.start_s) for name, satellite in plan.satellites.items()]
+
+
+def _member(name: str, satellite: Satellite, start_s: float) -> Member:
+    elements = elements_of(name, satellite, start_s)
+    record = elements.satrec()
+    day = start_s / DAY_S + 2_440_587.5
+    code, _, _ = record.sgp4(float(np.floor(day)), float(day - np.floor(day)))
+    if code:
+        raise ElementsError(f"cannot be propagated to {iso_utc(start_s)}", where=name, remedy="take newer elements")
+    # After a call the record holds the mean elements at that time: the node drifted by J2, argument and anomaly moved on.
+    raan = float(np.degrees(record.Om)) % 360.0
+    phase = float(np.degrees(record.om + record.mm)) % 360.0
+    altitude_km = record.a * _SGP4_RADIUS_KM - EARTH_RADIUS_KM
+    ltan_h = ((raan - float(np.degrees(gmst_rad(start_s)))) / 15.0 + start_s % DAY_S / 3600.0) % 24.0
+    age_days = (start_s - elements.epoch_s) / DAY_S
+    return Member(name, satellite, elements, altitude_km, ltan_h, raan, phase, age_days)
