@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from orbitloop.apps.catalogue_store import CatalogueStore, SnapshotInfo, opened
 from orbitloop.errors import ElementsError, StateError
+from orbitloop.orbit.catalogue.regimes import heights_km
 from orbitloop.orbit.catalogue.snapshots import Skipped, Snapshot, number_near, time_in_name
-from orbitloop.orbit.elements import Elements
+from orbitloop.orbit.elements import DAY_S, Elements
+from orbitloop.orbit.formats.omm import FORMS, write_omm
 from orbitloop.orbit.formats.sets import parse_sets
+from orbitloop.orbit.formats.tle import write_tle, write_tle_file
 
 MAX_BYTES: Final = 256 << 20
 """What a file of element sets may hold once unpacked: a million sets as OMM in XML."""
@@ -193,3 +199,151 @@ def newest_sets(catalogue: Path, files: Sequence[Path]) -> tuple[list[Elements],
         if not known:
             raise StateError("the catalogue is empty", where=str(catalogue), remedy="orbitloop catalog import FILE...")
         return store.newest(), known[-1].taken_s
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHistory:
+    """One object's sets, oldest first, with what each newer one shows against the older. Arrays of the sets' length.
+
+    `steps_km` is the step of the mean semi-major axis from the prediction (NaN for the first); `flagged` marks manoeuvres.
+    """
+
+    sets: tuple[Elements, ...]
+    steps_km: tuple[float, ...]
+    flagged: tuple[bool, ...]
+    peers: int
+
+
+def object_history(catalogue: Path, files: Sequence[Path], name: str, sigmas: float) -> ObjectHistory:
+    """Return the history of the object that a user calls by number or name.
+
+    Its manoeuvres are judged against all objects of the catalogue, for noise is what peers show.
+
+    Raises:
+        ElementsError, StateError: as for `load_snapshots`; or there is no such object, or several.
+    """
+    from orbitloop.orbit.catalogue.manoeuvres import Scores
+    from orbitloop.orbit.catalogue.predictions import histories, residuals
+
+    everything = histories(load_snapshots(catalogue, files))
+    number = find_object({n: sets[-1].name for n, sets in everything.items()}, name)
+    sets = tuple(everything[number])
+    of = residuals(everything)
+    scores = Scores(of, sigmas)
+    steps: dict[float, tuple[float, bool]] = {}
+    for row in np.flatnonzero(of.norad_id == number):
+        hit = bool(scores.in_plane[row] or scores.out_of_plane[row])
+        steps[of.sets[of.newer[row]].epoch_s] = float(of.axis_km[row]), hit
+    found = [steps.get(one.epoch_s, (np.nan, False)) for one in sets]
+    return ObjectHistory(sets, tuple(s for s, _ in found), tuple(f for _, f in found), len(everything) - 1)
+
+
+def find_object(names: Mapping[int, str], name: str) -> int:
+    """Return the catalogue number of the object that is called by number or name, in any case, or by a part that only it has.
+
+    Raises:
+        ElementsError: there is none, or several.
+    """
+    if name.isascii() and name.isdigit() and int(name) in names:
+        return int(name)
+    upper = name.upper()
+    exact = [n for n, known in names.items() if known.upper() == upper]
+    found = exact or [n for n, known in names.items() if upper in known.upper()]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ElementsError(f"there is no object {name!r} among {len(names)}", remedy="orbitloop catalog list --name PART")
+    listed = ", ".join(f"{names[n]} ({n})" for n in found[:5])
+    raise ElementsError(f"{len(found)} objects are called {name!r}: {listed} ...", remedy="give the catalogue number")
+
+
+def write_sets(path: Path, sets: Sequence[Elements], created_s: float) -> list[str]:
+    """Write element sets in the form that the path's ending names; what the form cannot hold is left out and returned as words.
+
+    Raises:
+        ElementsError: the ending names no form, or nothing fits it.
+    """
+    form = path.suffix.lower().removeprefix(".")
+    skipped: list[str] = []
+    if form in FORMS:
+        text = write_omm(sets, form, created_s=created_s)  # type: ignore[arg-type]
+    elif form in ("tle", "3le", "txt"):
+        fitting = []
+        for one in sets:
+            try:
+                write_tle(one)
+                fitting.append(one)
+            except ElementsError as error:
+                skipped.append(str(error))
+        if not fitting:
+            raise ElementsError(skipped[0] if skipped else "there is nothing to write", where=str(path))
+        text = write_tle_file(fitting, "zero" if form == "3le" else "plain")
+    else:
+        known = ", ".join(("tle", "3le", *FORMS))
+        raise ElementsError(f"no form of element sets is called {path.suffix!r}; there are {known}", where=str(path))
+    replace_file(path, text.encode("utf-8", "replace"))
+    return skipped
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        StateError: it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        raise StateError(
+            f"cannot be written ({error.strerror})", where=str(path), remedy="check path and permissions"
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def list_snapshots(catalogue: Path) -> list[SnapshotInfo]:
+    """Return what the catalogue holds, oldest first.
+
+    Raises:
+        StateError: it cannot be read.
+    """
+    with opened(catalogue) as store:
+        return store.snapshots()
+
+
+def drop_older(catalogue: Path, keep_days: float) -> int:
+    """Drop the snapshots that are so many days older than the newest, and the sets that only they have; return how many sets.
+
+    Raises:
+        StateError: the catalogue cannot be written.
+    """
+    with opened(catalogue, write=True) as store:
+        known = store.snapshots()
+        return store.prune(known[-1].taken_s - keep_days * DAY_S) if known else 0
+
+
+def write_history_plot(history: ObjectHistory, path: Path) -> None:
+    """Draw an object's history.
+
+    Raises:
+        DataError: the ending is no picture's, or matplotlib is not installed.
+        StateError: the file cannot be written.
+    """
+    from orbitloop.reports.plots.canvas import kind_of
+    from orbitloop.reports.plots.element_history import ElementHistory, draw_history
+
+    kind = kind_of(path)
+    perigee, apogee = heights_km(history.sets)
+    last = history.sets[-1]
+    drawn = ElementHistory(
+        title=f"{last.name} ({last.norad_id}): {len(history.sets)} element sets",
+        epochs_s=[one.epoch_s for one in history.sets],
+        perigee_km=perigee.tolist(),
+        apogee_km=apogee.tolist(),
+        bstar_per_er=[one.bstar_per_er for one in history.sets],
+        step_km=[step if np.isfinite(step) else None for step in history.steps_km],
+        flagged=history.flagged,
+    )
+    replace_file(path, draw_history(drawn, kind))

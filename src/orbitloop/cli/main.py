@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import orbitloop
-from orbitloop.cli import check, detect, doctor, inventory, mission, model, onboard, quantise, trust, update
+from orbitloop.cli import catalog, check, conjunctions, detect, doctor, inventory, mission, model, onboard, quantise, trust, update
 from orbitloop.cli.terminal import INTERRUPTED, note, show_error
 from orbitloop.errors import OrbitloopError
 
@@ -91,9 +91,11 @@ for _command in (
 ):
     app.command()(_command)
 app.command()(inventory.plugins)
+app.add_typer(catalog.app, name="catalog")
 app.add_typer(update.app, name="update")
 app.add_typer(trust.app, name="trust")
 app.add_typer(onboard.app, name="onboard")
+app.add_typer(conjunctions.app, name="conjunctions")
 app.command("doctor")(doctor.doctor)
 app.command("bench")(inventory.bench)
 

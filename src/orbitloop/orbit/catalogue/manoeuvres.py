@@ -4,13 +4,16 @@ In the plane a burn is a step of the semi-major axis, out of the plane a step of
 looked at, and not the place along the track, where drag that was guessed wrong looks the same (Kelecy et al. 2007, AMOS;
 Lemmens & Krag 2014, J. Guidance 37(3), 860). A pair of sets is flagged where
 
-  in plane       |da - location| > k sigma, or the axis itself rose by more than k sigma of quiet peers: drag never lifts;
+  in plane       |da - location| > k sigma and no drag explains it, or the axis itself rose by over k sigma of quiet peers;
   out of plane   |di - location| > k sigma, or |sin i dOmega - location| > k sigma + what the step does to the node by J2,
 
 with location and sigma of `noise`: those of peers, widened by what the object's other pairs show, at most threefold; the
 location is believed up to one sigma, so that peers that all thrust do not become the rule. k = 6 is declared and not fitted:
 noise with one peak, of whatever shape, exceeds it in at most 4 / (9 k^2) = 1.2 % of pairs (Vysochanskij & Petunin 1980),
 normal noise in two of a billion.
+
+Drag explains what lies between no drag at all and twice what the older set thought; it never lifts. So a drag term that is
+wrong, as fits through a burn give it, is no manoeuvre, and a burn that only makes up for drag is not seen.
 
 Size: dv = v da / (2 a) along the track, dv = v times the angle across it; the least burns that explain the step. Continuous
 thrust shows as a step in every pair. What is below the threshold, or undone between two sets, is not seen.
@@ -52,10 +55,11 @@ class Scores:
         self.drift_deg = _node_drift_deg(of, tilt) * sine
         self.node, _ = _score(of.node_deg * sine, of.span_d, groups, objects, growth=0.0, slack=self.drift_deg)
         finite = axis_sigma[np.isfinite(axis_sigma)]
-        self.quiet_km = float(np.percentile(finite, 10)) if finite.size else np.nan
-        self.rise_km = _rise_km(of)
+        quiet_km = float(np.percentile(finite, 10)) if finite.size else np.nan
+        self.excess_km = _excess_km(of)
         with np.errstate(invalid="ignore"):
-            self.in_plane: BoolArray = of.ok & ((self.axis > sigmas) | (self.rise_km > sigmas * self.quiet_km))
+            beyond = (self.axis > sigmas) & (np.abs(self.excess_km) > sigmas * axis_sigma)
+            self.in_plane: BoolArray = of.ok & (beyond | (self.excess_km > sigmas * quiet_km))
             self.out_of_plane: BoolArray = of.ok & ((self.inclination > sigmas) | (self.node > sigmas))
 
 
@@ -85,10 +89,12 @@ def _node_drift_deg(of: Residuals, tilt_deg: FloatArray) -> FloatArray:
     return np.asarray(3.5 * np.abs(of.axis_km) / axis_km * rate_deg_d * of.span_d)
 
 
-def _rise_km(of: Residuals) -> FloatArray:
-    """Return how much the mean semi-major axis rose from one set to the next, (P,), each taken at its own epoch."""
+def _excess_km(of: Residuals) -> FloatArray:
+    """Return the step of the mean semi-major axis that no drag explains, (P,), from epoch to epoch; zero where drag does."""
     axes = np.array([one.satrec().a * _RADIUS_WGS72_KM for one in of.sets], np.float64)
-    return np.asarray(axes[of.newer] - axes[of.older])
+    rise_km = axes[of.newer] - axes[of.older]
+    most_drag_km = 2.0 * np.maximum(of.axis_km - rise_km, 0.0)
+    return np.maximum(rise_km, 0.0) + np.minimum(rise_km + most_drag_km, 0.0)
 
 
 def manoeuvres(of: Residuals, sigmas: float, apart_from: Collection[tuple[int, float]] = ()) -> list[Finding]:
@@ -118,7 +124,7 @@ def _finding(of: Residuals, scores: Scores, rows: npt.NDArray[np.int64], flagged
     last = of.sets[of.newer[hit[-1]]]
     axis_km = of.height_km[hit[-1]] + _RADIUS_WGS72_KM
     speed_m_s = 1000.0 * float(np.sqrt(_MU_KM3_S2 / axis_km))
-    steps_km = np.where(scores.in_plane[hit], of.axis_km[hit], 0.0)
+    steps_km = np.where(scores.in_plane[hit], scores.excess_km[hit], 0.0)
     turned_deg = np.abs(of.node_deg[hit] * np.sin(np.radians(last.inclination_deg))) - scores.drift_deg[hit]
     angles_deg = np.hypot(of.inclination_deg[hit], np.maximum(turned_deg, 0.0))
     along_m_s = float(np.abs(steps_km).sum() / (2 * axis_km) * speed_m_s)
