@@ -190,18 +190,27 @@ def panel_power_w(
     if not power.panels:
         return power.panel_w * left
     sun = sun_position_km(times)
-    distance_km = np.linalg.norm(sun, axis=1)
-    flux_w_m2 = SOLAR_CONSTANT_W_M2 * (AU_KM / distance_km) ** 2
+    flux_w_m2 = SOLAR_CONSTANT_W_M2 * (AU_KM / np.linalg.norm(sun, axis=1)) ** 2
     toward = sun_in_orbit_frame(r_km, v_km_s, sun)
-    seen_m2 = np.zeros(times.size)
-    for panel in power.panels:
-        if panel.tracks_sun or power.attitude == "sun":
-            cosine = np.ones(times.size)
-        else:
-            normal = np.asarray(panel.normal, np.float64)
-            cosine = np.maximum(toward @ (normal / np.linalg.norm(normal)), 0.0)
-        seen_m2 += panel.area_m2 * panel.efficiency * cosine
+    seen_m2 = sum(one.area_m2 * one.efficiency * _cosine(power, one, toward) for one in power.panels)
     return np.asarray(flux_w_m2 * seen_m2 * power.harvest_efficiency * left, np.float64)
+
+
+def _cosine(power: PowerModel, panel: Panel, toward: FloatArray) -> FloatArray:
+    if panel.tracks_sun or power.attitude == "sun":
+        return np.ones(toward.shape[0])
+    normal = np.asarray(panel.normal, np.float64)
+    return np.asarray(np.maximum(toward @ (normal / np.linalg.norm(normal)), 0.0), np.float64)
+
+
+def sunward(power: PowerModel, r_km: npt.ArrayLike, v_km_s: npt.ArrayLike, times_s: npt.ArrayLike) -> FloatArray:
+    """Return the mean cosine (T,) of the sun at the fronts of the panels, by area; 1 for a satellite without panels."""
+    times = np.atleast_1d(np.asarray(times_s, np.float64))
+    if not power.panels:
+        return np.ones(times.size)
+    toward = sun_in_orbit_frame(r_km, v_km_s, sun_position_km(times))
+    area_m2 = sum(one.area_m2 for one in power.panels)
+    return np.asarray(sum(one.area_m2 * _cosine(power, one, toward) for one in power.panels) / area_m2, np.float64)
 
 
 def sun_in_orbit_frame(r_km: npt.ArrayLike, v_km_s: npt.ArrayLike, sun_km: FloatArray) -> FloatArray:

@@ -281,9 +281,9 @@ class Thermal(Section):
 
     body_area_m2: float | None = Field(default=None, gt=0, le=10_000)
     """Outer surface of the body, m2; default that of a cube of the satellite's mass at 400 kg/m3."""
-    body_absorptivity: Share = 0.35
+    body_absorptivity: Share = 0.45
     """Share of the sunlight that the body's surface takes up (foil and radiators together)."""
-    body_emissivity: Share = 0.6
+    body_emissivity: Share = 0.55
     """Infrared emissivity of the body's surface."""
     panel_area_m2: float | None = Field(default=None, gt=0, le=10_000)
     """Area of the panels, one side, m2; default that of `power.panels`, or what gives `panelW` at 28 %."""
