@@ -13,7 +13,21 @@ import typer
 from typer.core import TyperGroup
 
 import orbitloop
-from orbitloop.cli import catalog, check, conjunctions, detect, doctor, inventory, mission, model, onboard, quantise, trust, update
+from orbitloop.cli import (
+    catalog,
+    check,
+    conjunctions,
+    detect,
+    doctor,
+    inventory,
+    mission,
+    model,
+    onboard,
+    quantise,
+    screen,
+    trust,
+    update,
+)
 from orbitloop.cli.terminal import INTERRUPTED, note, show_error
 from orbitloop.errors import OrbitloopError
 
@@ -95,6 +109,7 @@ app.add_typer(catalog.app, name="catalog")
 app.add_typer(update.app, name="update")
 app.add_typer(trust.app, name="trust")
 app.add_typer(onboard.app, name="onboard")
+app.command()(screen.screen)
 app.add_typer(conjunctions.app, name="conjunctions")
 app.command("doctor")(doctor.doctor)
 app.command("bench")(inventory.bench)

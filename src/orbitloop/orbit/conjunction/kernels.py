@@ -21,6 +21,7 @@ from orbitloop.orbit.conjunction.gravity import GRADIENT_PER_S2, J2, MU_KM3_S2, 
 
 _J2_KM_S2 = 4e-5  # bound on J2's radial acceleration: 3 J2 mu / R^2 = 3.2e-5
 _FINE_FROM_KM, _FINE_TO_KM, _FINE_KM, _COARSE_KM = 6_358.0, 8_558.0, 20.0, 2_000.0
+_MOST_BANDS, _MOST_CELLS = 64, 256
 _FASTEST_KM_S = 22.4  # twice the speed of escape at the surface: no two closed orbits pass each other faster
 _FINE_BINS = int((_FINE_TO_KM - _FINE_FROM_KM) / _FINE_KM)
 _BINS = _FINE_BINS + 24
@@ -161,12 +162,33 @@ def _bin(r):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _sort(state, low, high, rho, sine, diamond, low_bin, high_bin, bands, across, place, starts, fill, widest, rows, owner):  # type: ignore[no-untyped-def]
+def _sort(
+    state,
+    low,
+    high,
+    rho,
+    sine,
+    diamond,
+    low_bin,
+    high_bin,
+    slack_km,
+    role,
+    bands,
+    across,
+    place,
+    starts,
+    fill,
+    widest,
+    loosest,
+    primaries,
+    rows,
+    owner,
+):  # type: ignore[no-untyped-def]
     """Enter every object in its cells, and put the entries in the order of cells: one counting sort."""
     count = low.size
     cells = _BINS * bands * across
     fill[:cells] = 0
-    widest[:] = 0.0
+    widest[:], loosest[:], primaries[:] = 0.0, 0.0, 0
     band_scale, cell_scale = 0.5 * bands, 0.25 * across
     for i in range(count):
         if high_bin[i] < 0:
@@ -175,6 +197,9 @@ def _sort(state, low, high, rho, sine, diamond, low_bin, high_bin, bands, across
         for b in range(low_bin[i], high_bin[i] + 1):
             fill[b * bands * across + place[i]] += 1
             widest[b] = max(widest[b], rho[i])
+            loosest[b] = max(loosest[b], slack_km[i])
+            if role[i] == 2:
+                primaries[b, place[i] // across] += 1
     at = 0
     for c in range(cells):
         starts[c] = at
@@ -222,10 +247,10 @@ def _stretches(starts, b, band, bands, across, cell, own, upper, edges):  # type
 
 
 @njit(cache=True, error_model="numpy")
-def _sweep(rows, owner, starts, widest, low_bin, role, all_pairs, bands, across, half_s, near_km, buffer, found):  # type: ignore[no-untyped-def]
-    """Compare the entries of neighbouring cells on straight lines; write pairs (i, j) that pass within `near_km`."""
+def _sweep(rows, owner, starts, widest, loosest, primaries, low_bin, role, bands, across, half_s, near_km, buffer, found):  # type: ignore[no-untyped-def]
+    """Compare the entries of neighbouring cells on straight lines; write pairs (i, j) that pass within `near_km` and twice
+    the largest slack of their radial bin. Rows without a primary, and beside none, are passed over."""
     edges = np.zeros(8, np.int64)
-    near2 = near_km * near_km
     looked = 0
     for b in range(_BINS):
         if starts[b * bands * across] == starts[(b + 1) * bands * across]:
@@ -234,6 +259,14 @@ def _sweep(rows, owner, starts, widest, low_bin, role, all_pairs, bands, across,
             row = (b * bands + band) * across
             if starts[row] == starts[row + across]:
                 continue
+            here = primaries[b, band]
+            if here + (primaries[b, band + 1] if band + 1 < bands else 0) == 0:
+                continue
+            # Where all are primaries nobody is asked, where some are everybody is.
+            some = here < starts[row + across] - starts[row]
+            if not some and band + 1 < bands:
+                some = primaries[b, band + 1] < starts[row + 2 * across] - starts[row + across]
+            near2 = (near_km + 2.0 * loosest[b]) ** 2
             south, north = -1.0 + 2.0 * band / bands, -1.0 + 2.0 * (band + 1) / bands
             own = _cells(2.0 * widest[b], max(abs(south), abs(north)), across)
             # towards the next band, seen from the more equatorial of both
@@ -251,6 +284,8 @@ def _sweep(rows, owner, starts, widest, low_bin, role, all_pairs, bands, across,
                         for f in range(edges[stretch], edges[stretch + 1]):
                             if rows[f, 6] > high or rows[f, 7] < low:
                                 continue
+                            if some and role[owner[e]] != 2 and role[owner[f]] != 2:
+                                continue
                             dx, dy, dz = rows[f, 0] - x, rows[f, 1] - y, rows[f, 2] - z
                             du, dv, dw = rows[f, 3] - u, rows[f, 4] - v, rows[f, 5] - w
                             x2, t = dx * dx + dy * dy + dz * dz, dx * du + dy * dv + dz * dw
@@ -260,7 +295,7 @@ def _sweep(rows, owner, starts, widest, low_bin, role, all_pairs, bands, across,
                             if x2 + s * (2.0 * t + s * v2) > near2:
                                 continue
                             i, j = owner[e], owner[f]
-                            if max(low_bin[i], low_bin[j]) != b or not (all_pairs or role[i] == 2 or role[j] == 2):
+                            if max(low_bin[i], low_bin[j]) != b:
                                 continue
                             if found < buffer.shape[0]:
                                 buffer[found, 0], buffer[found, 1] = min(i, j), max(i, j)
@@ -339,14 +374,10 @@ def scan(state, good, slack_km, role, half_s, reach_km, slow_km_s, first, final,
     low, high, rho, sine, diamond = np.empty(count), np.empty(count), np.empty(count), np.empty(count), np.empty(count)
     low_bin, high_bin, place = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32)
     rows, owner = np.empty((0, 8)), np.empty(0, np.int32)
-    starts, fill, widest = np.empty(0, np.int32), np.empty(0, np.int32), np.empty(_BINS)
+    starts, fill = np.empty(0, np.int32), np.empty(0, np.int32)
+    widest, loosest, primaries = np.empty(_BINS), np.empty(_BINS), np.empty((_BINS, _MOST_BANDS), np.int32)
     buffer = np.empty((1024, 2), np.int32)
-    all_pairs, slackest = True, 0.0
-    for i in range(count):
-        if role[i] != 0:
-            slackest = max(slackest, slack_km[i])
-            all_pairs = all_pairs and role[i] == 2
-    near_km = reach_km + _pad(_FASTEST_KM_S, half_s, reach_km) + 2.0 * slackest
+    near_km = reach_km + _pad(_FASTEST_KM_S, half_s, reach_km)
     found, looked = 0, 0
     for k in range(nodes):
         largest = _survey(state[k], good[k], slack_km, role, half_s, reach_km, low, high, rho, sine, diamond, low_bin, high_bin)
@@ -355,19 +386,38 @@ def scan(state, good, slack_km, role, half_s, reach_km, slow_km_s, first, final,
             total += high_bin[i] - low_bin[i] + 1
         if total == 0:
             continue
-        bands = max(1, min(64, int(1.0 / largest)))
-        across = max(1, min(256, int(8.0 / largest)))
+        bands = max(1, min(_MOST_BANDS, int(1.0 / largest)))
+        across = max(1, min(_MOST_CELLS, int(8.0 / largest)))
         cells = _BINS * bands * across
         if starts.size < cells + 1:
             starts, fill = np.empty(cells + 1, np.int32), np.empty(cells, np.int32)
         if owner.size < total:
             rows, owner = np.empty((total + total // 4, 8)), np.empty(total + total // 4, np.int32)
         _sort(
-            state[k], low, high, rho, sine, diamond, low_bin, high_bin, bands, across, place, starts, fill, widest, rows, owner
+            state[k],
+            low,
+            high,
+            rho,
+            sine,
+            diamond,
+            low_bin,
+            high_bin,
+            slack_km,
+            role,
+            bands,
+            across,
+            place,
+            starts,
+            fill,
+            widest,
+            loosest,
+            primaries,
+            rows,
+            owner,
         )
         while True:
             near, seen = _sweep(
-                rows, owner, starts, widest, low_bin, role, all_pairs, bands, across, half_s, near_km, buffer, 0
+                rows, owner, starts, widest, loosest, primaries, low_bin, role, bands, across, half_s, near_km, buffer, 0
             )
             if near <= buffer.shape[0]:
                 break

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitloop.errors import ElementsError
-from orbitloop.orbit.conjunction.approach import ApproachTable, BoolArray, IntArray, Volume
+from orbitloop.orbit.conjunction.approach import Approach, ApproachTable, BoolArray, IntArray, Volume
 from orbitloop.orbit.conjunction.gravity import gravity
 from orbitloop.orbit.elements import DAY_S, Elements
 from orbitloop.orbit.frames import FloatArray
@@ -237,3 +237,14 @@ def _deepest(reference: Reference, found: ApproachTable, volume: Volume, samples
 
 def _portions(rows: npt.NDArray[np.intp], size: int) -> list[npt.NDArray[np.intp]]:
     return [rows[n : n + size] for n in range(0, rows.size, size)]
+
+
+def relative_path(reference: Reference, one: Approach, half_s: float, samples: int = 401) -> tuple[FloatArray, FloatArray]:
+    """Return seconds after TCA (T,) and where the secondary then stands in the primary's RTN frame (T, 3), km.
+
+    Times at which SGP4 does not place both are left out.
+    """
+    since = np.linspace(-half_s, half_s, samples)
+    first, second = np.full(samples, one.primary, np.int32), np.full(samples, one.secondary, np.int32)
+    states = reference.pairs(first, second, one.tca_s + since)
+    return since[states.ok], states.rtn()[0][states.ok]
