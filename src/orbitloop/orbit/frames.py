@@ -24,7 +24,7 @@ EARTH_RADIUS_KM = 6_378.137
 """WGS84 equatorial radius."""
 _FLATTENING = 1 / 298.257_223_563
 _E2 = _FLATTENING * (2 - _FLATTENING)
-_POLAR_KM = EARTH_RADIUS_KM * (1 - _FLATTENING)
+EARTH_POLAR_RADIUS_KM = EARTH_RADIUS_KM * (1 - _FLATTENING)
 EARTH_RATE_RAD_S = 7.292_115_146_706_98e-5
 _J2000_S = 946_728_000.0
 _CENTURY_DAYS = 36_525.0
@@ -82,6 +82,17 @@ def teme_to_ecef(r_km: npt.ArrayLike, times_s: npt.ArrayLike, dut1_s: float = 0.
     return np.stack(np.broadcast_arrays(cosine * x + sine * y, cosine * y - sine * x, z), axis=-1)
 
 
+def teme_to_ecef_velocity(
+    r_km: npt.ArrayLike, v_km_s: npt.ArrayLike, times_s: npt.ArrayLike, dut1_s: float = 0.0
+) -> FloatArray:
+    """Turn TEME velocities (..., 3) at positions (..., 3) into those that the turning Earth sees, km/s."""
+    fixed_km = teme_to_ecef(r_km, times_s, dut1_s)
+    turned = teme_to_ecef(v_km_s, times_s, dut1_s)
+    turned[..., 0] += EARTH_RATE_RAD_S * fixed_km[..., 1]
+    turned[..., 1] -= EARTH_RATE_RAD_S * fixed_km[..., 0]
+    return turned
+
+
 def geodetic_to_ecef(latitude_deg: npt.ArrayLike, longitude_deg: npt.ArrayLike, altitude_m: npt.ArrayLike) -> FloatArray:
     """Return WGS84 positions, (..., 3) km."""
     lat, lon = np.radians(latitude_deg), np.radians(longitude_deg)
@@ -98,11 +109,12 @@ def ecef_to_geodetic(r_km: npt.ArrayLike) -> tuple[FloatArray, FloatArray, Float
     x, y, z = position[..., 0], position[..., 1], position[..., 2]
     across = np.hypot(x, y)
     e2_second = _E2 / (1 - _E2)
-    parametric = np.arctan2(z * EARTH_RADIUS_KM, across * _POLAR_KM)
+    parametric = np.arctan2(z * EARTH_RADIUS_KM, across * EARTH_POLAR_RADIUS_KM)
     lat = parametric
     for _ in range(3):
         lat = np.arctan2(
-            z + e2_second * _POLAR_KM * np.sin(parametric) ** 3, across - _E2 * EARTH_RADIUS_KM * np.cos(parametric) ** 3
+            z + e2_second * EARTH_POLAR_RADIUS_KM * np.sin(parametric) ** 3,
+            across - _E2 * EARTH_RADIUS_KM * np.cos(parametric) ** 3,
         )
         parametric = np.arctan2((1 - _FLATTENING) * np.sin(lat), np.cos(lat))
     # Along the normal: well conditioned at the pole and at the equator alike.

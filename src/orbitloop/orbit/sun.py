@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitloop.orbit.elements import Elements
-from orbitloop.orbit.frames import EARTH_RADIUS_KM, FloatArray
+from orbitloop.orbit.frames import EARTH_RADIUS_KM, FloatArray, teme_to_ecef, up_vector
 from orbitloop.orbit.propagate import states
 from orbitloop.orbit.search import IntArray, positive_intervals
 
@@ -69,6 +69,19 @@ def eclipse_intervals(elements: Elements, start_s: float, end_s: float, *, penum
         return depth(times_s) if times_s.size else np.empty(0)
 
     return [(i.start_s, i.end_s) for i in positive_intervals(sample, value, start_s, end_s)]
+
+
+def sun_elevation_deg(latitude_deg: npt.ArrayLike, longitude_deg: npt.ArrayLike, times_s: npt.ArrayLike) -> FloatArray:
+    """Return how high the sun stands, without refraction, at places (...) and times (...) that broadcast; degrees.
+
+    Above zero it is day, below -18 night in the astronomers' sense. Good to 0.02 degrees.
+    """
+    times = np.asarray(times_s, np.float64)
+    sun = sun_position_km(times.ravel()).reshape(*times.shape, 3)
+    direction = teme_to_ecef(sun, times)
+    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+    sine = np.sum(up_vector(latitude_deg, longitude_deg) * direction, axis=-1)
+    return np.asarray(np.degrees(np.arcsin(np.clip(sine, -1.0, 1.0))), np.float64)
 
 
 def beta_angle_deg(elements: Elements, times_s: npt.ArrayLike) -> FloatArray:
