@@ -79,6 +79,14 @@ def test_a_probability_counts_before_the_distance() -> None:
     assert alerts_of(history(1e-12, miss_km=0.05), DEFAULT) == ()
 
 
+def test_a_small_probability_from_a_model_does_not_hide_a_near_miss() -> None:
+    event = history(1e-12, miss_km=0.3)
+    modelled = Event(event.id, (replace(event.latest, knowledge=Knowledge.MODEL),))
+    assert [a.level for a in alerts_of(modelled, DEFAULT)] == [Level.YELLOW]
+    far = Event(event.id, (replace(event.latest, knowledge=Knowledge.MODEL, miss_km=1.5),))
+    assert alerts_of(far, DEFAULT) == ()
+
+
 def test_urgent_when_there_is_less_than_a_day() -> None:
     assert alerts_of(history(1e-3, step_s=20 * 3600.0), DEFAULT)[0].urgent
     assert not alerts_of(history(1e-3, step_s=30 * 3600.0), DEFAULT)[0].urgent

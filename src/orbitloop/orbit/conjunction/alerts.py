@@ -38,8 +38,9 @@ class Level(IntEnum):
 class Thresholds:
     """What an alert is raised at.
 
-    `miss` distances count only where there is no probability. `stale_s`: with no newer update than this an event is told as
-    stale. `urgent_s`: less than this before the TCA a red alert is urgent, for planning and uplink need it.
+    `miss` distances count where there is no probability; the yellow one also where the covariance is only a model. `stale_s`:
+    with no newer update than this an event is told as stale. `urgent_s`: less than this before the TCA a red alert is urgent,
+    for planning and uplink need it.
 
     Raises:
         ConjunctionError: a threshold is not a probability, or they are not in order.
@@ -74,6 +75,9 @@ class Thresholds:
         if update.probability is not None:
             red = update.probability * slack >= self.red_probability
             yellow = update.probability * slack >= self.yellow_probability
+            if update.knowledge is Knowledge.MODEL:
+                # A small probability from a modelled covariance assures nobody: near is worth a closer look in any case.
+                yellow = yellow or update.miss_km <= self.yellow_miss_km * slack
         else:
             red = update.miss_km <= self.red_miss_km * slack
             yellow = update.miss_km <= self.yellow_miss_km * slack

@@ -222,7 +222,7 @@ def match(update: EventUpdate, known: Iterable[EventKey]) -> str | None:
 def new_id(update: EventUpdate, taken: Iterable[str] = ()) -> str:
     """Return a readable name for the event that an update begins: both numbers and its TCA, fit for a resource's name."""
     when = datetime.fromtimestamp(update.tca_s, UTC)
-    first, second = (re.sub(r"[^a-z0-9-]+", "-", key.lower())[:18].strip("-") or "unknown" for key in update.pair)
+    first, second = (re.sub(r"[^a-z0-9-]+", "-", key.lower())[:16].strip("-") or "unknown" for key in update.pair)
     name, held = f"{first}-{second}-{when:%Y%m%d-%H%M%S}", set(taken)
     return next(n for n in (name, *(f"{name}-{i}" for i in range(2, 10_000))) if n not in held)
 

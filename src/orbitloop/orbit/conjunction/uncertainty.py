@@ -206,8 +206,12 @@ def _numbers(values: Any, count: int) -> list[float]:
 @cache
 def shipped_table() -> tuple[SigmaClass, ...]:
     """Return the table that comes with the package."""
-    text = files("orbitloop.orbit.conjunction").joinpath(_TABLE_FILE).read_text("utf-8")
-    return parse_table(text, _TABLE_FILE)
+    return parse_table(shipped_text(), _TABLE_FILE)
+
+
+def shipped_text() -> str:
+    """Return the table that comes with the package as it stands in its file (JSON)."""
+    return files("orbitloop.orbit.conjunction").joinpath(_TABLE_FILE).read_text("utf-8")
 
 
 def classify(elements: Elements, kind: str | None = None, table: tuple[SigmaClass, ...] | None = None) -> SigmaClass:
