@@ -17,8 +17,10 @@ from orbitloop.cli import (
     catalog,
     check,
     conjunctions,
+    constellation,
     detect,
     doctor,
+    energy,
     inventory,
     mission,
     model,
@@ -106,6 +108,8 @@ for _command in (
     app.command()(_command)
 app.command()(inventory.plugins)
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(constellation.app, name="constellation")
+app.command()(energy.energy)
 app.add_typer(update.app, name="update")
 app.add_typer(trust.app, name="trust")
 app.add_typer(onboard.app, name="onboard")
