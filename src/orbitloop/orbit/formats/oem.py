@@ -3,8 +3,9 @@
 CCSDS 502.0-B-3 section 5. Times come in UTC whatever system the message has; the numbers stay in the message's frame.
 Between the states it is interpolated as the message says: Lagrange (or linear) of degree n over n + 1 states, position and
 velocity each by itself; Hermite of degree n over (n + 1) / 2 states, through positions with velocities as their slopes. A
-message that says nothing is taken as Hermite of degree 7, since velocities are always there. Outside its usable time it is
-not asked.
+message that says nothing is taken as Lagrange of degree 9, or of what its states allow: velocities are not used as slopes
+then, for SGP4's are off its own path by up to 2 cm/s, which Hermite turns into a metre. Outside its usable time it is not
+asked.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from orbitloop.orbit.formats.states import (
 from orbitloop.orbit.frames import FloatArray
 
 MAX_DEGREE: Final = 31
-_DEFAULT = ("HERMITE", 7)
+_DEFAULT = ("LAGRANGE", 9)
 _METHODS = ("HERMITE", "LAGRANGE", "LINEAR")
 
 
@@ -84,7 +85,9 @@ class Ephemeris:
             raise ElementsError(
                 f"ephemeris of {self.name!r} reaches from {iso_utc(first)} to {iso_utc(last)}, asked is Unix time {when:.3f}"
             )
-        method, degree = (self.method or _DEFAULT[0], self.degree or _DEFAULT[1])
+        method, degree = self.method, self.degree
+        if not method:
+            method, degree = _DEFAULT[0], min(_DEFAULT[1], self.times_s.size - 1)
         if method == "LINEAR":
             method, degree = "LAGRANGE", 1
         count = (degree + 1) // 2 if method == "HERMITE" else degree + 1
