@@ -188,14 +188,19 @@ def _cells(rows: object, header: list[str], columns: list[int], where: str) -> t
         if len(row) != len(header):
             raise TelemetryError(f"{len(row)} cells under {len(header)} columns", where=place)
         if at is not None:
-            times.append(_time(row[at].strip(), place))
+            times.append(time_of(row[at].strip(), place))
         values += [_value(row[n].strip(), header[n], place) for n in columns]
         if len(values) > MAX_SAMPLES * 4:
             raise TelemetryError("it holds too many samples", where=place, remedy="split it in time")
     return times, values
 
 
-def _time(text: str, place: str) -> float:
+def time_of(text: str, place: str) -> float:
+    """Return UTC seconds of a cell: a number, or ISO 8601.
+
+    Raises:
+        TelemetryError: it is neither.
+    """
     try:
         found = float(text)
     except ValueError:
@@ -205,6 +210,50 @@ def _time(text: str, place: str) -> float:
             raise TelemetryError(f"{text[:40]!r} is not a time", where=place, remedy="UTC seconds or ISO 8601") from None
     if not math.isfinite(found):
         raise TelemetryError(f"{text[:40]!r} is not a time", where=place, remedy="UTC seconds or ISO 8601")
+    return found
+
+
+def number(text: str, column: str, place: str) -> float:
+    """Return a finite number of a cell.
+
+    Raises:
+        TelemetryError: it is none.
+    """
+    found = _value(text, column, place)
+    if math.isnan(found):
+        raise TelemetryError(f"{text[:40]!r} is not a number", where=f"{place}, {column}")
+    return found
+
+
+def parse_table(data: bytes, columns: tuple[str, ...], where: str) -> list[tuple[str, dict[str, str]]]:
+    """Return (place, cells by column) of each row of a CSV text that has these columns, and maybe others.
+
+    Raises:
+        TelemetryError: malformed; says the line. Never anything else.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TelemetryError("it is not UTF-8 text", where=where) from error
+    rows = csv.reader(io.StringIO(text))
+    found = []
+    try:
+        header = [name.strip().lower() for name in next(rows, [])]
+        missing = [name for name in columns if header.count(name) != 1]
+        if missing:
+            raise TelemetryError(
+                f"it has no column {missing[0]!r}, or several", where=f"{where}, line 1", remedy=", ".join(columns)
+            )
+        places = {name: header.index(name) for name in columns}
+        for row in rows:
+            if not row:
+                continue
+            place = f"{where}, line {rows.line_num}"
+            if len(row) != len(header):
+                raise TelemetryError(f"{len(row)} cells under {len(header)} columns", where=place)
+            found.append((place, {name: row[n].strip() for name, n in places.items()}))
+    except csv.Error as error:
+        raise TelemetryError(f"it is not CSV ({error})", where=f"{where}, line {rows.line_num}") from error
     return found
 
 

@@ -21,6 +21,7 @@ from orbitloop.cli import (
     detect,
     doctor,
     energy,
+    health,
     inventory,
     mission,
     model,
@@ -115,6 +116,7 @@ app.add_typer(trust.app, name="trust")
 app.add_typer(onboard.app, name="onboard")
 app.command()(screen.screen)
 app.add_typer(conjunctions.app, name="conjunctions")
+app.add_typer(health.app, name="health")
 app.command("doctor")(doctor.doctor)
 app.command("bench")(inventory.bench)
 

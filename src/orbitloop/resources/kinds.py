@@ -5,6 +5,7 @@ from __future__ import annotations
 from orbitloop.resources.constellation import Constellation
 from orbitloop.resources.data import Dataset, Model
 from orbitloop.resources.fleet import GroundStation, Satellite
+from orbitloop.resources.health import SafeModeProposal, TelemetryLimits
 from orbitloop.resources.jobs import IncrementalLearningJob
 from orbitloop.resources.meta import Resource
 from orbitloop.resources.mission import Mission
@@ -20,5 +21,7 @@ KINDS: dict[str, type[Resource]] = {
     "IncrementalLearningJob": IncrementalLearningJob,
     "ConjunctionAlert": ConjunctionAlert,
     "AvoidanceOption": AvoidanceOption,
+    "TelemetryLimits": TelemetryLimits,
+    "SafeModeProposal": SafeModeProposal,
 }
 """In the order in which the reference page shows them."""
