@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from orbitloop.clock import iso_utc
 from orbitloop.errors import DataError, ElementsError
 from orbitloop.orbit.elements import DAY_S, Elements, from_orbit
-from orbitloop.orbit.formats.omm import omm_values
+from orbitloop.orbit.formats.omm import Form, omm_values, write_omm
 from orbitloop.orbit.formats.sets import parse_sets
+from orbitloop.orbit.formats.tle import write_tle_file
 from orbitloop.orbit.frames import EARTH_RADIUS_KM, gmst_rad
 from orbitloop.orbit.walker import WalkerPattern
+from orbitloop.reports.plots.canvas import kind_of
+from orbitloop.reports.plots.constellation import Place, draw_places
 from orbitloop.resources.constellation import Constellation, ImportedSets
 from orbitloop.resources.fleet import ElementsOrbit, OmmOrbit, Satellite, SatelliteSpec
 from orbitloop.resources.meta import Metadata
@@ -140,10 +144,10 @@ def walker_manifest(pattern: WalkerPattern, altitude_km: float, name: str, raan_
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One satellite of a mission in figures. `ltan_h` is the local mean time of its ascending node at the mission's start."""
+    """One satellite in figures. `ltan_h` is the local mean time of its ascending node at the mission's start."""
 
     name: str
-    satellite: Satellite
+    satellite: Satellite | None
     elements: Elements
     altitude_km: float
     ltan_h: float
@@ -152,8 +156,7 @@ class Member:
     age_days: float
 
     def to_json(self) -> dict[str, Any]:
-        spec = self.satellite.spec
-        return {
+        orbit = {
             "name": self.name,
             "altitude_km": round(self.altitude_km, 3),
             "inclination_deg": round(self.elements.inclination_deg, 4),
@@ -164,6 +167,11 @@ class Member:
             "phase_deg": round(self.phase_deg, 4),
             "epoch": iso_utc(self.elements.epoch_s),
             "age_days": round(self.age_days, 3),
+        }
+        if self.satellite is None:
+            return orbit
+        spec = self.satellite.spec
+        return orbit | {
             "form": spec.form,
             "mass_kg": spec.mass_kg,
             "battery_wh": spec.power.battery_wh,
@@ -181,11 +189,22 @@ def members(plan: MissionPlan) -> list[Member]:
     Raises:
         ElementsError: an orbit is malformed, or cannot be propagated to the start.
     """
-    return [_member(name, satellite, plan.start_s) for name, satellite in plan.satellites.items()]
+    return [
+        _member(name, satellite, elements_of(name, satellite, plan.start_s), plan.start_s)
+        for name, satellite in plan.satellites.items()
+    ]
 
 
-def _member(name: str, satellite: Satellite, start_s: float) -> Member:
-    elements = elements_of(name, satellite, start_s)
+def elements_members(sets: Sequence[Elements], start_s: float) -> list[Member]:
+    """Return bare element sets as they stand at a time.
+
+    Raises:
+        ElementsError: one cannot be propagated to it.
+    """
+    return [_member(one.name, None, one, start_s) for one in sets]
+
+
+def _member(name: str, satellite: Satellite | None, elements: Elements, start_s: float) -> Member:
     record = elements.satrec()
     day = start_s / DAY_S + 2_440_587.5
     code, _, _ = record.sgp4(float(np.floor(day)), float(day - np.floor(day)))
@@ -198,3 +217,36 @@ def _member(name: str, satellite: Satellite, start_s: float) -> Member:
     ltan_h = ((raan - float(np.degrees(gmst_rad(start_s)))) / 15.0 + start_s % DAY_S / 3600.0) % 24.0
     age_days = (start_s - elements.epoch_s) / DAY_S
     return Member(name, satellite, elements, altitude_km, ltan_h, raan, phase, age_days)
+
+
+def draw(plan_name: str, found: Sequence[Member], path: Path) -> None:
+    """Draw where satellites stand, to a .png or .svg.
+
+    Raises:
+        DataError: it is another kind of file, cannot be written, or matplotlib is not installed.
+    """
+    kind = kind_of(path)
+    places = [
+        Place(one.name, f"{one.altitude_km:.0f} km, {one.elements.inclination_deg:.1f}°", one.raan_deg, one.phase_deg)
+        for one in found
+    ]
+    write(path, draw_places(f"{plan_name}: {len(found)} satellites", places, kind))
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file of results.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise DataError(
+            f"cannot be written ({error.strerror or error})", where=str(path), remedy="name another file"
+        ) from error
+
+
+def sets_text(found: Sequence[Elements], form: str, created_s: float) -> str:
+    """Return element sets as a text: `tle` with names, or an OMM as `json`, `xml`, `kvn` or `csv`."""
+    return write_tle_file(found) if form == "tle" else write_omm(found, cast(Form, form), created_s=created_s)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from orbitloop.apps.constellation import write
 from orbitloop.clock import iso_utc
 from orbitloop.errors import ManifestError
 from orbitloop.orbit.energy import SOLAR_CONSTANT_W_M2, Load, PowerModel, harvest, sunward
@@ -19,6 +21,8 @@ from orbitloop.orbit.forecast import Forecast, Season, Shortfall, forecast, seas
 from orbitloop.orbit.propagate import states
 from orbitloop.orbit.thermal import NODES, Temperatures, ThermalModel, absorbed_w, heat, limits_broken, temperatures
 from orbitloop.records.contact import ContactWindow
+from orbitloop.reports.plots.canvas import kind_of
+from orbitloop.reports.plots.energy import EnergyCurves, draw_energy, draw_fleet_energy
 from orbitloop.resources.fleet import Satellite
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.fleet import contacts, elements_of, power_of
@@ -170,4 +174,39 @@ def thermal_of(satellite: Satellite, power: PowerModel) -> ThermalModel:
         given.payload_bus_w_k,
         given.panel_bus_w_k,
         (given.panel_limits_c, given.bus_limits_c, given.payload_limits_c),
+    )
+
+
+def draw(found: Sequence[EnergyForecast], path: Path) -> None:
+    """Draw one satellite in full, or several in rows, to a .png or .svg.
+
+    Raises:
+        DataError: it is another kind of file, cannot be written, or matplotlib is not installed.
+    """
+    kind = kind_of(path)
+    curves = [_curves(one) for one in found]
+    data = draw_energy(curves[0], kind) if len(curves) == 1 else draw_fleet_energy(curves, kind)
+    write(path, data)
+
+
+def _curves(one: EnergyForecast) -> EnergyCurves:
+    battery, year = one.battery, one.season
+    return EnergyCurves(
+        one.satellite,
+        battery.times_s,
+        battery.soc,
+        battery.power.min_soc,
+        battery.power.max_depth,
+        battery.offered_w,
+        battery.wanted_w,
+        battery.spilled_w,
+        battery.light,
+        [(w.aos_s, w.los_s) for w in one.contacts],
+        NODES,
+        one.temperatures.celsius,
+        one.temperatures.model.limits_c,
+        year.times_s,
+        year.offered_wh,
+        year.wanted_wh,
+        year.beta_deg,
     )

@@ -27,6 +27,16 @@ def human_bytes(count: float | None) -> str:
     return f"{sign}{size:.{digits}f} {_UNITS[unit]}"
 
 
+def human_rate(rate_bps: float | None) -> str:
+    """Write a rate with as many digits as it has: `100 Mbit/s`."""
+    if rate_bps is None or not math.isfinite(rate_bps):
+        return ABSENT
+    rate, unit = float(rate_bps), 0
+    while rate >= 999.5 and unit < 4:
+        rate, unit = rate / 1000, unit + 1
+    return f"{rate:.3g} {('', 'k', 'M', 'G', 'T')[unit]}bit/s"
+
+
 def round_bytes(count: float) -> str:
     """Write a size that is a round number, as on an axis: `10 kB`."""
     return re.sub(r"\.0+ ", " ", human_bytes(count))
