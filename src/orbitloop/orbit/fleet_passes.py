@@ -12,7 +12,7 @@ over the higher of its ends, and every step in which it could be above zero is l
 elevation rises at one end and falls at the other, its culmination is solved for. That finds every pass if the elevation
 culminates at most once within a step, which holds in low orbits (elevation falls strictly with the central angle, and this has
 its extremes within 9 degrees of culmination and anti-culmination, since the Earth turns a tenth as fast as the satellite at
-most). Elsewhere (period over 150 minutes, eccentricity over 0.05) a step is cut into 8 pieces of at most 0.032 rad and 2 minutes,
+most). Elsewhere (period over 150 minutes, eccentricity over 0.05) a step is cut into 8 pieces of 0.032 rad, 2 minutes, at most,
 and what a second culmination could hide in one is less than 0.001 degrees above the mask.
 
 Memory is bounded by `max_bytes` for each worker, besides the table itself (45 bytes a pass). Workers are threads: the loops
