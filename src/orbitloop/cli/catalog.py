@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orbitloop.cli.catalog_keep import DEFAULT_CATALOG, Catalog, Files, brief, keep
 from orbitloop.cli.options import Json
 from orbitloop.cli.terminal import add_row, note, print_json, printable, show, table
 from orbitloop.clock import iso_utc, parse_utc_s
@@ -24,14 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keep a catalogue of element sets, and see what changed.")
 
-DEFAULT_CATALOG = Path("catalog.db")
-
-Catalog = Annotated[
-    Path, typer.Option("--catalog", metavar="DB", envvar="ORBITLOOP_CATALOG", help="The catalogue: one SQLite file.")
-]
-Files = Annotated[
-    list[Path] | None, typer.Argument(metavar="[FILE]...", help="Files of element sets, instead of the catalogue.")
-]
 At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="Time that ages are counted to, UTC, ISO 8601.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Rows shown; 0 shows all. --json has all.")]
 Names = Annotated[list[str] | None, typer.Option("--name", metavar="PART", help="Part of the name, or a pattern. Repeatable.")]
@@ -214,7 +207,7 @@ def diff(
     found = difference(older, newer, when_s)
     if json_output:
         ends = {"before": older.label, "after": newer.label, "at_s": found.at_s, "same": found.same}
-        lists = {"new": [_brief(e) for e in found.came], "gone": [_brief(e) for e in found.went]}
+        lists = {"new": [brief(e) for e in found.came], "gone": [brief(e) for e in found.went]}
         print_json({**ends, **lists, "changed": [c.to_json() for c in found.changed]})
         return
     for title, sets in (("new", found.came), ("gone", found.went)):
@@ -263,7 +256,7 @@ def history(
     rows = _history_rows(found)
     last = found.sets[-1]
     if json_output:
-        print_json({**_brief(last), "sets": rows, "peers": found.peers, "plot": str(plot) if plot else None})
+        print_json({**brief(last), "sets": rows, "peers": found.peers, "plot": str(plot) if plot else None})
         return
     listed = table(
         "epoch (UTC)", ">perigee km", ">apogee km", ">incl", ">BSTAR", ">step km", "", title=f"{last.name} ({last.norad_id})"
@@ -395,6 +388,9 @@ def export(
         show(f"{printable(str(out))}: {len(chosen) - len(skipped)} sets")
 
 
+app.command("keep")(keep)
+
+
 def _selection(
     names: list[str] | None,
     numbers: list[int] | None,
@@ -427,10 +423,6 @@ def _utc(when_s: float) -> str:
 
 def _more(count: int, limit: int) -> str:
     return f"{limit} shown, " if limit and count > limit else ""
-
-
-def _brief(one: Elements) -> dict[str, Any]:
-    return {"norad_id": one.norad_id, "name": one.name, "designator": one.designator, "epoch_s": one.epoch_s}
 
 
 def _skipped_json(skipped: Sequence[Skipped]) -> list[dict[str, Any]]:
