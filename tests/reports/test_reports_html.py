@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from orbitloop.records.verdict import GateVerdict
+from orbitloop.reports import views
 from orbitloop.reports.html import render_html
 from orbitloop.reports.mission import MissionReport
 from orbitloop.reports.observed import PassSummary, StationSite
@@ -213,3 +214,27 @@ def test_many_satellites_and_a_long_gallery(outcome):
     page = render_html(replace(report, ground_track=way, passes=passes, gallery=gallery), {})
     assert "12 more lie in the gallery folder" in page
     assert "sat-39" in page
+
+
+def test_batteries_of_unlike_sizes_are_shown_as_shares(outcome: tuple[MissionReport, dict[str, bytes]]) -> None:
+    report = outcome[0]
+    two = tuple(replace(p, satellite="other", wh=p.wh * 5) for p in report.battery)
+    many = replace(
+        report, battery=report.battery + two, battery_capacity_wh={report.battery[0].satellite: 80.0, "other": 400.0}
+    )
+    drawn = str(views.battery_chart(many))
+    assert "as a share of each capacity" in drawn
+    assert " Wh" not in drawn
+    alike = replace(many, battery_capacity_wh={report.battery[0].satellite: 400.0, "other": 400.0})
+    assert "in watt hours" in str(views.battery_chart(alike))
+    unknown = replace(many, battery_capacity_wh={report.battery[0].satellite: 80.0})
+    assert "in watt hours" in str(views.battery_chart(unknown)), "a share of nothing is no share"
+
+
+def test_a_full_model_would_go_up_to_every_satellite(outcome: tuple[MissionReport, dict[str, bytes]]) -> None:
+    report = outcome[0]
+    updates = sum(r.update is not None for r in report.rounds)
+    alone = str(views.bytes_chart(report))
+    assert "satellites" not in alone
+    two = replace(report, battery=(*report.battery, replace(report.battery[0], satellite="other")))
+    assert f"full model, {updates} times to 2 satellites" in str(views.bytes_chart(two))

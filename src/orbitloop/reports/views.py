@@ -191,22 +191,17 @@ def bytes_chart(report: MissionReport) -> Markup:
     """Draw what was captured and sent, against the raw images and the full model."""
     sizes = report.bytes
     updates = sum(r.update is not None for r in report.rounds)
+    flying = max(len(report.satellites), 1)
     down = f"{percent(sizes.downlinked / sizes.captured)} of it" if sizes.captured > 0 else ""
     rows = [Bar("captured (raw images)", sizes.captured, "plain"), Bar("sent down", sizes.downlinked, "down", down)]
     rows += [Bar(f"· {kind}", n, "down faint") for kind, n in _largest(sizes.downlinked_by_kind)]
     if updates:
-        rows.append(
-            Bar(
-                f"full model, {updates} time{'s' if updates > 1 else ''}",
-                sizes.full_model * updates,
-                "plain",
-                "if sent whole",
-                True,
-            )
-        )
+        often = f"{updates} time{'s' if updates > 1 else ''}" + (f" to {flying} satellites" if flying > 1 else "")
+        rows.append(Bar(f"full model, {often}", sizes.full_model * updates * flying, "plain", "if sent whole", True))
     else:
         rows.append(Bar("full model", sizes.full_model, "plain", apart=True))
-    share = f"{percent(sizes.uplinked / (sizes.full_model * updates))} of it" if updates and sizes.full_model > 0 else ""
+    whole = sizes.full_model * updates * flying
+    share = f"{percent(sizes.uplinked / whole)} of it" if whole > 0 else ""
     rows.append(Bar("sent up", sizes.uplinked, "up", share))
     rows += [Bar(f"· {kind}", n, "up faint") for kind, n in _largest(sizes.uplinked_by_kind)]
     label = (
@@ -295,19 +290,28 @@ def battery_chart(report: MissionReport) -> Markup:
     """Draw the charge of each satellite's battery, and its capacity where it is known."""
     colours = satellite_colours(report)
     names = [n for n in report.satellites if any(b.satellite == n for b in report.battery)]
-    series = [Series(n, tuple((b.at_s, b.wh) for b in report.battery if b.satellite == n), colours[n]) for n in names]
-    capacities = sorted({c for n, c in report.battery_capacity_wh.items() if n in names and math.isfinite(c)})
-    levels = [Level("capacity", c, "capacity") for c in capacities[:3]]
-    lowest = min((b.wh for b in report.battery if math.isfinite(b.wh)), default=math.nan)
-    label = f"Battery charge in watt hours over time; lowest {lowest:.1f} Wh." if math.isfinite(lowest) else "Battery charge."
+    sizes = {n: c for n, c in report.battery_capacity_wh.items() if n in names and math.isfinite(c) and c > 0}
+    shares = len(set(sizes.values())) > 1 and set(sizes) == set(names)
+    unit = sizes if shares else dict.fromkeys(names, 1.0)
+    series = [Series(n, tuple((b.at_s, b.wh / unit[n]) for b in report.battery if b.satellite == n), colours[n]) for n in names]
+    levels = [] if shares else [Level("capacity", c, "capacity") for c in sorted(set(sizes.values()))]
+    lowest = min((v for one in series for _, v in one.points if math.isfinite(v)), default=math.nan)
+
+    def show(value: float) -> str:
+        if shares:
+            return percent(value)
+        return f"{value:.0f} Wh" if abs(value) >= 10 else f"{value:.2g} Wh"
+
+    what = "Battery charge as a share of each capacity" if shares else "Battery charge in watt hours"
+    label = f"{what} over time; lowest {show(lowest)}." if math.isfinite(lowest) else "Battery charge."
     return Markup(
         line_chart(
             series,
             label=label,
-            show=lambda wh: f"{wh:.0f} Wh" if abs(wh) >= 10 else f"{wh:.2g} Wh",
+            show=show,
             levels=levels,
             span_s=span_s(report),
-            limits=(0.0, math.inf),
+            limits=(0.0, 1.0 if shares else math.inf),
             step=False,
             height_px=240,
         )
