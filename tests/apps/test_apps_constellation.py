@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,25 @@ def test_two_of_one_name_are_told(tmp_path: Path) -> None:
     twice = "kind: Satellite\nname: shell-1-1\n---\n"
     with pytest.raises(ManifestError, match="a second Satellite is called 'shell-1-1'"):
         opened(tmp_path, WALKER.replace("---\n", "---\n" + twice, 1))
+
+
+DATA = Path(os.environ.get("ORBITLOOP_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+@pytest.mark.data
+def test_the_real_oneweb_is_planes_of_a_star(tmp_path: Path) -> None:
+    """588 and more satellites at 1200 km and 87.9 degrees, in twelve planes over 180 degrees of node."""
+    if not (DATA / "orbits" / "constellations_2026-05-30" / "oneweb.tle").is_file():
+        pytest.skip(f"no element sets under {DATA}: set ORBITLOOP_DATA")
+    spec = "{import: {file: orbits/constellations_2026-05-30/oneweb.tle, limit: 2000}}"
+    file = tmp_path / "mission.yaml"
+    file.write_text(MISSION + f"kind: Constellation\nname: oneweb\nspec: {spec}\n" + REST)
+    found = members(open_mission(file, (), DATA))
+    assert len(found) == 651
+    assert max(one.age_days for one in found) < 10
+    working = [one for one in found if one.altitude_km > 1150 and abs(one.elements.inclination_deg - 87.9) < 0.1]
+    assert len(working) > 550
+    nodes = np.sort([one.raan_deg for one in working])
+    gaps = np.diff(nodes, append=nodes[0] + 360)
+    assert ((gaps > 14) & (gaps < 17)).sum() >= 11, "twelve planes some 15 degrees apart"
+    assert gaps.max() > 130, "and half of the circle empty"

@@ -226,10 +226,11 @@ def draw(plan_name: str, found: Sequence[Member], path: Path) -> None:
         DataError: it is another kind of file, cannot be written, or matplotlib is not installed.
     """
     kind = kind_of(path)
-    places = [
-        Place(one.name, f"{one.altitude_km:.0f} km, {one.elements.inclination_deg:.1f}°", one.raan_deg, one.phase_deg)
-        for one in found
-    ]
+    step_km, digits = (1.0, 1) if len(found) <= 24 else (20.0, 0)  # of many, shells are told apart, not satellites
+    places = []
+    for one in found:
+        shell = f"{round(one.altitude_km / step_km) * step_km:.0f} km, {one.elements.inclination_deg:.{digits}f}°"
+        places.append(Place(one.name, shell, one.raan_deg, one.phase_deg))
     write(path, draw_places(f"{plan_name}: {len(found)} satellites", places, kind))
 
 
