@@ -15,6 +15,9 @@ normal noise in two of a billion.
 Drag explains what lies between no drag at all and twice what the older set thought; it never lifts. So a drag term that is
 wrong, as fits through a burn give it, is no manoeuvre, and a burn that only makes up for drag is not seen.
 
+An orbit that is after two flagged pairs what it was before them is told as out and back: single sets are wrong more often than
+satellites undo their burns, though after an avoidance they do.
+
 Size: dv = v da / (2 a) along the track, dv = v times the angle across it; the least burns that explain the step. Continuous
 thrust shows as a step in every pair. What is below the threshold, or undone between two sets, is not seen.
 """
@@ -43,7 +46,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class Scores:
-    """Steps of each pair in sigmas, and what is flagged. Arrays are (P,), as the residuals."""
+    """Steps of each pair in sigmas, and what is flagged: arrays (P,) as the residuals; axes and tilts are the sets'."""
 
     def __init__(self, of: Residuals, sigmas: float) -> None:
         tilt = np.array([of.sets[i].inclination_deg for i in of.newer], np.float64)
@@ -56,7 +59,10 @@ class Scores:
         self.node, _ = _score(of.node_deg * sine, of.span_d, groups, objects, growth=0.0, slack=self.drift_deg)
         finite = axis_sigma[np.isfinite(axis_sigma)]
         quiet_km = float(np.percentile(finite, 10)) if finite.size else np.nan
-        self.excess_km = _excess_km(of)
+        self.sigmas = sigmas
+        self.axes_km = np.array([one.satrec().a * _RADIUS_WGS72_KM for one in of.sets], np.float64)
+        self.tilts_deg = np.array([one.inclination_deg for one in of.sets], np.float64)
+        self.excess_km = _excess_km(of, self.axes_km)
         with np.errstate(invalid="ignore"):
             beyond = (self.axis > sigmas) & (np.abs(self.excess_km) > sigmas * axis_sigma)
             self.in_plane: BoolArray = of.ok & (beyond | (self.excess_km > sigmas * quiet_km))
@@ -89,9 +95,8 @@ def _node_drift_deg(of: Residuals, tilt_deg: FloatArray) -> FloatArray:
     return np.asarray(3.5 * np.abs(of.axis_km) / axis_km * rate_deg_d * of.span_d)
 
 
-def _excess_km(of: Residuals) -> FloatArray:
+def _excess_km(of: Residuals, axes: FloatArray) -> FloatArray:
     """Return the step of the mean semi-major axis that no drag explains, (P,), from epoch to epoch; zero where drag does."""
-    axes = np.array([one.satrec().a * _RADIUS_WGS72_KM for one in of.sets], np.float64)
     rise_km = axes[of.newer] - axes[of.older]
     most_drag_km = 2.0 * np.maximum(of.axis_km - rise_km, 0.0)
     return np.maximum(rise_km, 0.0) + np.minimum(rise_km + most_drag_km, 0.0)
@@ -130,15 +135,17 @@ def _finding(of: Residuals, scores: Scores, rows: npt.NDArray[np.int64], flagged
     along_m_s = float(np.abs(steps_km).sum() / (2 * axis_km) * speed_m_s)
     across_m_s = float(np.radians(np.where(scores.out_of_plane[hit], angles_deg, 0.0)).sum() * speed_m_s)
     net_km = float(steps_km.sum())
-    sense = _sense(steps_km, rows.size)
+    back = _came_back(of, scores, hit)
+    sense = "out and back" if back else _sense(steps_km, rows.size)
+    doubt = "; a burn and its undoing, or a set between them that is wrong" if back else ""
     return Finding(
         kind="manoeuvred",
         norad_id=last.norad_id,
         name=last.name,
         when_s=last.epoch_s,
         what=f"{sense}: {hit.size} of {rows.size} pairs of sets, last at {iso_utc(last.epoch_s)}; "
-        f"axis {net_km:+.2f} km, {along_m_s:.2f} m/s along and {across_m_s:.2f} m/s across the track at least",
-        rank=along_m_s + across_m_s,
+        f"axis {net_km:+.2f} km, {along_m_s:.2f} m/s along and {across_m_s:.2f} m/s across the track at least{doubt}",
+        rank=0.0 if back else along_m_s + across_m_s,
         figures={
             "sense": sense,
             "pairs_flagged": int(hit.size),
@@ -150,6 +157,23 @@ def _finding(of: Residuals, scores: Scores, rows: npt.NDArray[np.int64], flagged
             "sigmas": round(float(np.nanmax(np.stack([scores.axis[hit], scores.inclination[hit], scores.node[hit]]))), 1),
         },
     )
+
+
+def _came_back(of: Residuals, scores: Scores, hit: npt.NDArray[np.int64]) -> bool:
+    """Tell whether the orbit after the last flagged pair is the one before the first, to a quarter of how far it had gone."""
+    if hit.size < 2:
+        return False
+    axes, tilts = scores.axes_km, scores.tilts_deg
+    start, end, between = of.older[hit[0]], of.newer[hit[-1]], of.newer[hit[:-1]]
+    far_km, far_deg = np.abs(axes[between] - axes[start]).max(), np.abs(tilts[between] - tilts[start]).max()
+    near_km, near_deg = abs(axes[end] - axes[start]), abs(tilts[end] - tilts[start])
+    moved = scores.in_plane[hit].any()
+    tilted = (scores.inclination[hit] > scores.sigmas).any()
+    turned = (scores.node[hit] > scores.sigmas).any()
+    if not moved and not tilted:
+        swing_deg = of.node_deg[hit]
+        return bool(turned and abs(swing_deg.sum()) < 0.25 * np.abs(swing_deg).max())
+    return bool((not moved or near_km < 0.25 * far_km) and (not tilted or near_deg < 0.25 * far_deg))
 
 
 def _sense(steps_km: FloatArray, pairs: int) -> str:
