@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from skyfield.api import EarthSatellite, load, wgs84
 
-from orbitloop.orbit.doppler import looks, shift_hz
+from orbitloop.orbit.doppler import fleet_looks, looks, shift_hz
 from orbitloop.orbit.elements import from_orbit
 from orbitloop.orbit.frames import EarthOrientation
 from orbitloop.orbit.passes import Station, find_passes
+from orbitloop.orbit.propagate import FleetPropagator
 from orbitloop.orbit.sun import sun_elevation_deg
 
 START_S = 1_780_272_000.0
@@ -78,3 +79,15 @@ def test_sunlit_and_the_stations_day() -> None:
     got = looks(ISS_LIKE, KIRUNA, times_s)
     assert 0.55 < got.sunlit.mean() < 0.75
     assert got.station_sun_deg.min() > -5.0  # June: the sun hardly sets in Kiruna
+
+
+def test_single_looks_of_a_fleet_are_those_of_its_satellites() -> None:
+    fleet = [ISS_LIKE, from_orbit("other", START_S, 800, 98.0)]
+    which, where = np.array([1, 0, 1, 0]), np.array([0, 0, 1, 1])
+    times_s = START_S + np.array([10.0, 500.0, 900.0, 77.0])
+    got = fleet_looks(FleetPropagator(fleet), [KIRUNA, ZURICH], which, where, times_s)
+    for n in range(4):
+        one = looks(fleet[which[n]], (KIRUNA, ZURICH)[where[n]], times_s[n])
+        for name in ("elevation_deg", "azimuth_deg", "range_km", "range_rate_km_s", "station_sun_deg"):
+            assert getattr(got, name)[n] == pytest.approx(getattr(one, name)[0], abs=1e-8)
+        assert got.sunlit[n] == one.sunlit[0]

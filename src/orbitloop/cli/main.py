@@ -26,6 +26,7 @@ from orbitloop.cli import (
     mission,
     model,
     onboard,
+    passes,
     quantise,
     screen,
     trust,
@@ -102,7 +103,7 @@ for _command in (
     quantise.quantise,
     detect.detect,
     model.evaluate,
-    mission.passes,
+    passes.passes,
     mission.report,
     check.validate,
 ):

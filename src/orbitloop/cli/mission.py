@@ -1,28 +1,24 @@
-"""Commands on a whole mission: run it, list its passes, show its report again."""
+"""Commands on a whole mission: run it, show its report again."""
 
 from __future__ import annotations
 
 import shlex
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orbitloop.cli.options import DEFAULT_DATA, DataDir, Json, MissionFile, Overrides, Quiet, Seed, check_out, load_plan
-from orbitloop.cli.terminal import INTERRUPTED, add_row, note, only_results_on_stdout, print_json, printable, show, table
+from orbitloop.cli.passes import NO_CONTACT, NO_CONTACT_REMEDY
+from orbitloop.cli.terminal import INTERRUPTED, note, only_results_on_stdout, print_json, printable, show
 from orbitloop.errors import ManifestError
 
 if TYPE_CHECKING:
-    from orbitloop.records.contact import ContactWindow
     from orbitloop.reports.mission import MissionReport
     from orbitloop.reports.write import ReportPaths
 
 _LONG_LISTS = ("timeline", "passes", "ground_track", "battery", "gallery", "stations")
 """Parts of a report that `--json` leaves to `report.json`: it says where that lies."""
-
-_NO_CONTACT = "no station sees a satellite in the mission's time"
-_NO_CONTACT_REMEDY = "change the orbit, the stations, minElevationDeg or durationDays; orbitloop passes shows what comes of it"
 
 
 def run(
@@ -61,7 +57,7 @@ def run(
     from orbitloop.sim.mission import run_mission
 
     if not contacts(plan).windows:
-        raise ManifestError(_NO_CONTACT, where=str(mission), remedy=_NO_CONTACT_REMEDY)
+        raise ManifestError(NO_CONTACT, where=str(mission), remedy=NO_CONTACT_REMEDY)
     same = _settings(data, seed, overrides)
     again = shlex.join(["orbitloop", "run", str(mission), "--out", str(folder), *same])
     try:
@@ -142,62 +138,3 @@ def report(
         print_json(_result(found, paths, where))
     else:
         _tell(found, paths)
-
-
-def passes(
-    mission: MissionFile,
-    overrides: Overrides = None,
-    json_output: Json = False,
-) -> None:
-    """List the contact windows of a mission, and what each is worth in bytes.
-
-    AOS and LOS are the times when the station acquires and loses the signal. Bytes are the link's rate, by elevation where
-    the mission says so, over the window less its guard times.
-
-    \b
-    Examples:
-      orbitloop passes missions/farmland-demo.yaml
-      orbitloop passes missions/farmland-demo.yaml --set Satellite.orbit.altitudeKm=700
-
-    \b
-    Exit codes: 0 done; 10 mission; 17 orbit.
-    """
-    plan = load_plan(mission, overrides)
-    from orbitloop.sim.fleet import contacts
-
-    windows = contacts(plan).windows
-    days = _by_day(windows)
-    if json_output:
-        print_json({"mission": plan.name, "windows": [w.to_json() for w in windows], "days": days})
-        return
-    from orbitloop.reports.units import human_bytes, utc
-
-    listed = table("satellite", "station", "AOS (UTC)", "LOS", ">min", ">max el", ">down", ">up", title=f"{plan.name}: passes")
-    for w in windows:
-        times = (utc(w.aos_s, "%m-%d %H:%M:%S"), utc(w.los_s, "%H:%M:%S"), f"{w.duration_s / 60:.1f}")
-        sizes = (human_bytes(w.downlink_bytes), human_bytes(w.uplink_bytes))
-        add_row(listed, w.satellite, w.station, *times, f"{w.max_elevation_deg:.0f}°", *sizes)
-    totals = table("day", ">passes", ">min", ">down", ">up", title="totals")
-    for day in days:
-        sizes = (human_bytes(day["downlink_bytes"]), human_bytes(day["uplink_bytes"]))
-        add_row(totals, day["day"], day["passes"], f"{day['seconds'] / 60:.1f}", *sizes)
-    show(*([listed, totals] if windows else [f"{plan.name}: {_NO_CONTACT}", f"  -> {_NO_CONTACT_REMEDY}"]))
-
-
-def _by_day(windows: tuple[ContactWindow, ...]) -> list[dict[str, Any]]:
-    """Add up windows by the UTC day of their AOS."""
-    from orbitloop.clock import iso_utc
-
-    groups: dict[str, list[ContactWindow]] = defaultdict(list)
-    for window in windows:
-        groups[iso_utc(window.aos_s)[:10]].append(window)
-    return [
-        {
-            "day": day,
-            "passes": len(group),
-            "seconds": round(sum(w.duration_s for w in group), 3),
-            "downlink_bytes": sum(w.downlink_bytes for w in group),
-            "uplink_bytes": sum(w.uplink_bytes for w in group),
-        }
-        for day, group in sorted(groups.items())
-    ]

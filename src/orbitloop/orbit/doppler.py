@@ -8,6 +8,7 @@ GHz), and no light time, no troposphere. Doppler is one way and of first order, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from orbitloop.orbit.frames import (
     up_vector,
 )
 from orbitloop.orbit.passes import Station
-from orbitloop.orbit.propagate import states
+from orbitloop.orbit.propagate import FleetPropagator, states
 from orbitloop.orbit.sun import shadow_depth_rad, sun_elevation_deg
 
 SPEED_OF_LIGHT_KM_S = 299_792.458
@@ -60,19 +61,45 @@ def looks(elements: Elements, station: Station, times_s: npt.ArrayLike, earth: E
     """
     times = np.atleast_1d(np.asarray(times_s, np.float64))
     r_km, v_km_s = states(elements, times)
-    fixed_km = teme_to_ecef(r_km, times, earth.dut1_s)
-    fixed_km_s = teme_to_ecef_velocity(r_km, v_km_s, times, earth.dut1_s)
-    lat, lon = station.latitude_deg, station.longitude_deg
+    return _looks(r_km, v_km_s, times, [station], np.zeros(times.size, np.intp), earth)
+
+
+def fleet_looks(
+    fleet: FleetPropagator,
+    stations: Sequence[Station],
+    satellite_index: npt.ArrayLike,
+    station_index: npt.ArrayLike,
+    times_s: npt.ArrayLike,
+    earth: EarthOrientation = UTC_EARTH,
+) -> Looks:
+    """Return single looks (K,), each of one satellite from one station at one time; NaN where it cannot be propagated."""
+    times = np.asarray(times_s, np.float64)
+    r_km, v_km_s, _ = fleet.states_at(satellite_index, times)
+    return _looks(r_km, v_km_s, times, stations, np.asarray(station_index, np.intp), earth)
+
+
+def _looks(
+    r_km: FloatArray,
+    v_km_s: FloatArray,
+    times_s: FloatArray,
+    stations: Sequence[Station],
+    which: npt.NDArray[np.intp],
+    earth: EarthOrientation,
+) -> Looks:
+    lat, lon, height = (np.array([getattr(s, n) for s in stations]) for n in ("latitude_deg", "longitude_deg", "altitude_m"))
     up = earth.place(up_vector(lat, lon))
-    east = earth.place(np.array([-np.sin(np.radians(lon)), np.cos(np.radians(lon)), 0.0]))
-    offset = fixed_km - earth.place(geodetic_to_ecef(lat, lon, station.altitude_m))
+    east = earth.place(np.stack([-np.sin(np.radians(lon)), np.cos(np.radians(lon)), np.zeros(lon.size)], axis=-1))
+    north = np.cross(up, east)
+    offset = teme_to_ecef(r_km, times_s, earth.dut1_s) - earth.place(geodetic_to_ecef(lat, lon, height))[which]
+    speed = teme_to_ecef_velocity(r_km, v_km_s, times_s, earth.dut1_s)
     range_km = np.linalg.norm(offset, axis=1)
+    to_east, to_north, to_up = (np.sum(offset * axis[which], axis=1) for axis in (east, north, up))
     return Looks(
-        times_s=times,
-        elevation_deg=np.degrees(np.arcsin(np.clip(offset @ up / range_km, -1.0, 1.0))),
-        azimuth_deg=np.mod(np.degrees(np.arctan2(offset @ east, offset @ np.cross(up, east))), 360.0),
+        times_s=times_s,
+        elevation_deg=np.degrees(np.arcsin(np.clip(to_up / range_km, -1.0, 1.0))),
+        azimuth_deg=np.mod(np.degrees(np.arctan2(to_east, to_north)), 360.0),
         range_km=range_km,
-        range_rate_km_s=np.sum(offset * fixed_km_s, axis=1) / range_km,
-        sunlit=shadow_depth_rad(r_km, times) <= 0,
-        station_sun_deg=sun_elevation_deg(lat, lon, times),
+        range_rate_km_s=np.sum(offset * speed, axis=1) / range_km,
+        sunlit=shadow_depth_rad(r_km, times_s) <= 0,
+        station_sun_deg=sun_elevation_deg(lat[which], lon[which], times_s),
     )

@@ -1,0 +1,458 @@
+"""`orbitloop passes`: who sees whom, when; of a mission, or of files of element sets and stations."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orbitloop.cli.options import Json, Overrides, Quiet, load_plan
+from orbitloop.cli.terminal import add_row, note, print_json, show, table
+
+if TYPE_CHECKING:
+    from orbitloop.apps.passes import Scene
+    from orbitloop.orbit.access import Access, Area, Sensor
+    from orbitloop.orbit.fleet_passes import PassTable
+    from orbitloop.orbit.frames import EarthOrientation
+    from orbitloop.orbit.visibility import Crosslink
+    from orbitloop.records.contact import ContactWindow
+
+NO_CONTACT = "no station sees a satellite in the mission's time"
+NO_CONTACT_REMEDY = "change the orbit, the stations, minElevationDeg or durationDays; orbitloop passes shows what comes of it"
+
+_TOLD = 5
+"""Of many remarks of one kind, so many are told one by one."""
+_TRACK_HOURS = 6.0
+_DUSK_DEG = -6.0
+"""With the sun so low at the station, a satellite in sunlight can be seen."""
+_LONG = 200_000
+"""Satellites x stations x days that take over two seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The options that ask for more than a mission's windows."""
+
+    elements: Path | None
+    stations: list[Path]
+    start: str | None
+    hours: float | None
+    satellite: list[str]
+    station: list[str]
+    min_elevation: float | None
+    area: Path | None
+    swath_km: float | None
+    half_angle: float | None
+    doppler_mhz: float | None
+    isl: bool
+    isl_range_km: float
+    dut1: float
+    csv: bool
+
+    def windows_only(self) -> bool:
+        more = (self.elements, self.start, self.hours, self.min_elevation, self.area, self.doppler_mhz)
+        return not (any(v is not None for v in more) or self.stations or self.satellite or self.station or self.isl or self.csv)
+
+
+def passes(
+    mission: Annotated[
+        Path | None, typer.Argument(metavar="[MISSION.yaml]", help="A mission: its satellites, stations and time.")
+    ] = None,
+    elements: Annotated[
+        Path | None,
+        typer.Option(
+            "--elements", metavar="FILE", help="Element sets instead: TLE, or OMM as JSON, XML, KVN, CSV; gzip or not."
+        ),
+    ] = None,
+    stations: Annotated[
+        list[Path] | None,
+        typer.Option("--stations", metavar="FILE", help="Stations: GeoJSON points, or a mission's. Repeatable."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--start", metavar="TIME", help="ISO 8601, UTC.  [default: newest epoch, or the mission's start]"),
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option("--hours", metavar="H", help="Length of the search.  [default: 24, or the mission's]")
+    ] = None,
+    satellite: Annotated[
+        list[str] | None, typer.Option("--satellite", metavar="NAME|NORAD", help="Only this one; * and ? in names. Repeatable.")
+    ] = None,
+    station: Annotated[
+        list[str] | None, typer.Option("--station", metavar="NAME", help="Only this one; * and ? in names. Repeatable.")
+    ] = None,
+    min_elevation: Annotated[
+        float | None, typer.Option("--min-elevation", metavar="DEG", help="Mask of every station.  [default: its own, or 10]")
+    ] = None,
+    area: Annotated[
+        Path | None, typer.Option("--area", metavar="FILE", help="Places and areas of interest, GeoJSON: who reaches them.")
+    ] = None,
+    swath_km: Annotated[
+        float | None, typer.Option("--swath-km", metavar="KM", help="What a sensor sees across the track.")
+    ] = None,
+    half_angle: Annotated[
+        float | None, typer.Option("--half-angle", metavar="DEG", help="Instead: how far from nadir a sensor sees or rolls.")
+    ] = None,
+    doppler: Annotated[
+        float | None, typer.Option("--doppler", metavar="MHZ", min=0.001, help="A carrier, for its shift at AOS and LOS.")
+    ] = None,
+    isl: Annotated[bool, typer.Option("--isl", help="When the satellites see each other, too.")] = False,
+    isl_range_km: Annotated[
+        float, typer.Option("--isl-range-km", metavar="KM", min=1.0, help="Range of such a link.")
+    ] = 5_000.0,
+    dut1: Annotated[float, typer.Option("--dut1", metavar="S", help="UT1 - UTC of the day (IERS Bulletin A).")] = 0.0,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Rows shown; 0 shows all.")] = 40,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the sky over a station, .png or .svg.")
+    ] = None,
+    plot_track: Annotated[
+        Path | None, typer.Option("--plot-track", metavar="FILE", help="Draw the way over the ground, .png or .svg.")
+    ] = None,
+    csv_output: Annotated[bool, typer.Option("--csv", help="Write CSV to stdout: passes, or accesses, or crosslinks.")] = False,
+    overrides: Overrides = None,
+    json_output: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """List passes: of a mission with what each is worth in bytes, or of any satellites over any stations.
+
+    A mission alone lists its contact windows. AOS and LOS are the times when the station acquires and loses the signal;
+    bytes are the link's rate, by elevation where the mission says so, over the window less its guard times.
+
+    With --elements, or any option that narrows or asks for more, all passes of all satellites over all stations are listed as
+    geometry has them: culmination, azimuths, sunlight, Doppler. --area lists when sensors reach places, and how often; --isl
+    when satellites see each other. Times are SGP4's to a millisecond; what SGP4 is off grows with the age of the sets, which
+    is told. docs/passes.md has the formulas and limits.
+
+    \b
+    Examples:
+      orbitloop passes missions/farmland-demo.yaml
+      orbitloop passes missions/farmland-demo.yaml --set Satellite.orbit.altitudeKm=700
+      orbitloop passes --elements weather.tle --stations ksat.geojson --hours 12 --csv > passes.csv
+      orbitloop passes --elements stations.tle --satellite 'ISS*' --stations dsn.geojson \\
+        --doppler 437.8 --plot sky.png --plot-track track.png
+      orbitloop passes --elements resource.tle --satellite 'SENTINEL-2*' --area fields.geojson --swath-km 290 --hours 240
+
+    \b
+    Exit codes: 0 done; 2 command line; 10 mission; 17 element sets, orbit, or numba is
+    missing; 21 stations, areas, or a picture that cannot be; 130 interrupted.
+    """
+    asked = _Asked(
+        elements, stations or [], start, hours, satellite or [], station or [], min_elevation, area, swath_km, half_angle,
+        doppler, isl, isl_range_km, dut1, csv_output,
+    )  # fmt: skip
+    _check(mission, asked, json_output)
+    kinds = _kinds(plot, plot_track)
+    if asked.windows_only() and mission is not None:
+        _windows(mission, overrides, json_output)
+        if any(kinds):
+            scene = _scene(mission, overrides, asked)
+            _draw(scene, _found(scene, asked, quiet), (plot, plot_track), kinds)
+        return
+    scene = _scene(mission, overrides, asked)
+    for remark in scene.skipped[:_TOLD]:
+        note(f"skipped: {remark}")
+    if len(scene.skipped) > _TOLD:
+        note(f"skipped: {len(scene.skipped) - _TOLD} more element sets")
+    _tell_ages(scene)
+    _search(scene, asked, (plot, plot_track), kinds, limit, json_output, quiet)
+
+
+def _check(mission: Path | None, asked: _Asked, json_output: bool) -> None:
+    if mission is None and asked.elements is None:
+        raise typer.BadParameter("name a mission, or --elements")
+    if mission is None and not (asked.stations or asked.area or asked.isl):
+        raise typer.BadParameter("--elements wants --stations, --area or --isl")
+    if json_output and asked.csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    if (asked.area is not None) != (asked.swath_km is not None or asked.half_angle is not None):
+        raise typer.BadParameter("--area goes with --swath-km or --half-angle")
+    if asked.area is not None:
+        _sensor(asked)
+    if asked.hours is not None and not 0 < asked.hours <= 24 * 366:
+        raise typer.BadParameter("--hours is above 0 and at most a year")
+    if asked.min_elevation is not None and not -5 <= asked.min_elevation < 90:
+        raise typer.BadParameter("--min-elevation is -5 to below 90")
+    if not abs(asked.dut1) <= 1:
+        raise typer.BadParameter("--dut1 is at most 1 s")
+
+
+def _sensor(asked: _Asked) -> Sensor:
+    from orbitloop.orbit.access import Sensor
+
+    try:
+        return Sensor(asked.half_angle, asked.swath_km)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _kinds(*pictures: Path | None) -> list[str]:
+    from orbitloop.reports.plots.canvas import kind_of
+
+    return [kind_of(path) if path is not None else "" for path in pictures]
+
+
+def _scene(mission: Path | None, overrides: list[str] | None, asked: _Asked) -> Scene:
+    """Bring together what the mission and the files say."""
+    from dataclasses import replace
+
+    from orbitloop.apps import passes as app
+
+    plan = load_plan(mission, overrides) if mission is not None else None
+    elements, stations = app.of_mission(plan) if plan else ((), ())
+    skipped: tuple[str, ...] = ()
+    if asked.elements is not None:
+        elements, skipped = app.read_sets(asked.elements)
+    mask_deg = 10.0 if asked.min_elevation is None else asked.min_elevation
+    if asked.stations:
+        plans = [load_plan(path, None) for path in asked.stations if path.suffix in (".yaml", ".yml")]
+        files = [path for path in asked.stations if path.suffix not in (".yaml", ".yml")]
+        stations = (*(one for plan in plans for one in app.of_mission(plan)[1]), *app.read_stations(files, mask_deg))
+    if asked.min_elevation is not None:
+        stations = tuple(replace(one, min_elevation_deg=mask_deg) for one in stations)
+    elements = app.choose_satellites(elements, asked.satellite)
+    stations = app.choose_stations(stations, asked.station)
+    start_s = _start_s(asked.start)
+    if start_s is None:
+        start_s = plan.start_s if plan else math.ceil(max(one.epoch_s for one in elements) / 60) * 60.0
+    length_s = asked.hours * 3600.0 if asked.hours is not None else plan.end_s - plan.start_s if plan else 86_400.0
+    return app.Scene(tuple(elements), tuple(stations), start_s, start_s + length_s, skipped)
+
+
+def _start_s(text: str | None) -> float | None:
+    from orbitloop.clock import parse_utc_s
+
+    if text is None:
+        return None
+    try:
+        return parse_utc_s(text)
+    except ValueError:
+        raise typer.BadParameter(f"--start: {text!r} is no time; write it like 2026-08-23T12:00:00") from None
+
+
+def _tell_ages(scene: Scene) -> None:
+    warnings = scene.age_warnings()
+    for line in warnings[:_TOLD]:
+        note(f"elements: {line}")
+    if len(warnings) > _TOLD:
+        note(f"elements: {len(warnings) - _TOLD} more satellites likewise")
+
+
+def _earth(asked: _Asked) -> EarthOrientation:
+    from orbitloop.orbit.frames import EarthOrientation
+
+    return EarthOrientation(asked.dut1)
+
+
+def _found(scene: Scene, asked: _Asked, quiet: bool) -> PassTable:
+    from orbitloop.apps.passes import find
+    from orbitloop.cli.progress import watching
+
+    work = len(scene.elements) * len(scene.stations) * (scene.end_s - scene.start_s) / 86_400.0
+    with watching(quiet or work < _LONG) as watcher:
+        return find(scene, earth=_earth(asked), workers=min(4, os.cpu_count() or 1), tell=watcher.stage)
+
+
+def _search(
+    scene: Scene,
+    asked: _Asked,
+    pictures: tuple[Path | None, Path | None],
+    kinds: list[str],
+    limit: int,
+    json_output: bool,
+    quiet: bool,
+) -> None:
+    from orbitloop.apps import passes as app
+    from orbitloop.cli.progress import watching
+
+    found = _found(scene, asked, quiet)
+    for n, when_s in found.lost[:_TOLD]:
+        note(f"{scene.elements[n].name}: cannot be propagated beyond {app.utc_ms(when_s)}; its passes end there")
+    areas: list[Area] = []
+    reached: list[Access] = []
+    if asked.area is not None:
+        areas = app.read_areas(asked.area)
+        with watching(quiet or len(scene.elements) < 20) as watcher:
+            reached = app.find_accesses(scene, _sensor(asked), areas, watcher.stage)
+    links = app.find_crosslinks(scene, asked.isl_range_km, 20.0) if asked.isl else []
+    _draw(scene, found, pictures, kinds)
+    carrier_hz = asked.doppler_mhz * 1e6 if asked.doppler_mhz is not None else None
+    if json_output:
+        print_json(_result(scene, asked, found, areas, reached, links, carrier_hz))
+    elif asked.csv:
+        rows: Iterator[dict[str, Any]] = iter(())
+        if scene.stations:
+            rows = app.pass_rows(scene, found, carrier_hz, _earth(asked))
+        elif areas:
+            rows = app.access_rows(reached)
+        elif asked.isl:
+            rows = app.crosslink_rows(scene, links)
+        sys.stdout.writelines(app.csv_lines(rows))
+    else:
+        if scene.stations:
+            _tell_passes(scene, asked, found, carrier_hz, limit)
+        if areas:
+            _tell_accesses(scene, areas, reached, limit)
+        if asked.isl:
+            _tell_links(scene, links, limit)
+
+
+def _draw(scene: Scene, found: PassTable, pictures: tuple[Path | None, Path | None], kinds: list[str]) -> None:
+    from orbitloop.apps.pass_pictures import sky_picture, track_picture
+
+    sky, track = pictures
+    if sky is not None:
+        sky.write_bytes(sky_picture(scene, found, kinds[0]))
+    if track is not None:
+        track.write_bytes(track_picture(scene, found, kinds[1], _TRACK_HOURS))
+
+
+def _result(
+    scene: Scene,
+    asked: _Asked,
+    found: PassTable,
+    areas: list[Area],
+    reached: list[Access],
+    links: list[Crosslink],
+    carrier_hz: float | None,
+) -> dict[str, Any]:
+    from orbitloop.apps import passes as app
+
+    ages = scene.ages_d()
+    out: dict[str, Any] = {
+        "start": app.utc_ms(scene.start_s),
+        "end": app.utc_ms(scene.end_s),
+        "satellites": [
+            {"name": e.name, "norad_id": e.norad_id, "epoch": app.utc_ms(e.epoch_s), "age_d": round(age, 3)}
+            for e, age in zip(scene.elements, ages, strict=True)
+        ],
+        "stations": [one.name for one in scene.stations],
+        "warnings": scene.age_warnings(),
+        "skipped": list(scene.skipped),
+        "lost": [{"satellite": scene.elements[n].name, "from": app.utc_ms(when_s)} for n, when_s in found.lost],
+        "passes": list(app.pass_rows(scene, found, carrier_hz, _earth(asked))),
+    }
+    if areas:
+        out["accesses"] = list(app.access_rows(reached))
+        out["revisit"] = {name: app.revisit_row(one) for name, one in app.revisits(scene, areas, reached).items()}
+    if asked.isl:
+        out["crosslinks"] = list(app.crosslink_rows(scene, links))
+    return out
+
+
+def _tell_passes(scene: Scene, asked: _Asked, found: PassTable, carrier_hz: float | None, limit: int) -> None:
+    from orbitloop.apps import passes as app
+    from orbitloop.reports.units import duration
+
+    shown = found.take(range(min(limit or len(found), len(found))))
+    columns = ["satellite", "station", "AOS (UTC)", "TCA", "LOS", ">min", ">max el", ">az", ">km", "light"]
+    columns += [">Hz AOS", ">LOS", ">Hz/s"] if carrier_hz else []
+    who = f"{_count(len(scene.elements), 'satellite')} over {_count(len(scene.stations), 'station')}"
+    title = f"{who}, {app.utc_ms(scene.start_s)[:16].replace('T', ' ')} to {app.utc_ms(scene.end_s)[:16].replace('T', ' ')} UTC"
+    rows = table(*columns, title=title, wrap=("satellite", "station"))
+    for row in app.pass_rows(scene, shown, carrier_hz, _earth(asked)):
+        times = [_day_time(row["aos"]), row["tca"][11:19], row["los"][11:19]]
+        way = f"{row['aos_azimuth_deg']:.0f} > {row['los_azimuth_deg']:.0f}"
+        figures = [f"{row['duration_s'] / 60:.1f}", f"{row['max_elevation_deg']:.1f}°", way, f"{row['range_km']:.0f}"]
+        light = "shadow" if not row["sunlit"] else "visible" if row["station_sun_deg"] < _DUSK_DEG else "sun"
+        shifts = [f"{row[k]:+.0f}" for k in ("aos_doppler_hz", "los_doppler_hz", "tca_doppler_hz_s")] if carrier_hz else []
+        add_row(rows, row["satellite"], row["station"], *times, *figures, light, *shifts)
+    sums = f"{_count(len(found), 'pass', 'passes')}, {duration(float(found.duration_s.sum()))} in all"
+    more = f"; {len(shown)} shown, --limit 0 shows all" if len(shown) < len(found) else ""
+    ages = [abs(age) for age in scene.ages_d()]
+    old = f"{min(ages):.1f}" if len(ages) == 1 else f"{min(ages):.1f} to {max(ages):.1f}"
+    show(
+        rows if len(shown) else title, f"{sums}{more}", f"elements are {old} days from their epochs at the far end of that time"
+    )
+
+
+def _tell_accesses(scene: Scene, areas: list[Area], reached: list[Access], limit: int) -> None:
+    from orbitloop.apps import passes as app
+    from orbitloop.reports.units import duration
+
+    rows = table(
+        "satellite", "area", "from (UTC)", "to", "closest", ">km", ">sun", title="accesses", wrap=("satellite", "area")
+    )
+    for row in app.access_rows(reached[: limit or None]):
+        times = [_day_time(row["start"]), row["end"][11:19], row["closest"][11:19]]
+        add_row(rows, row["satellite"], row["area"], *times, f"{row['distance_km']:.0f}", f"{row['sun_elevation_deg']:.0f}°")
+    sums = table("area", ">accesses", ">min", ">mean gap", ">longest gap", ">mean wait", title="how often", wrap=("area",))
+    for name, one in app.revisits(scene, areas, reached).items():
+        gaps = [duration(v) for v in (one.mean_gap_s, one.max_gap_s, one.mean_response_s)]
+        add_row(sums, name, one.count, f"{one.covered_s / 60:.1f}", *gaps)
+    more = f"{len(reached)} accesses; {limit} shown, --limit 0 shows all" if limit and len(reached) > limit else ""
+    show(*([rows] if reached else []), *([more] if more else []), sums)
+
+
+def _tell_links(scene: Scene, links: list[Crosslink], limit: int) -> None:
+    from orbitloop.apps import passes as app
+    from orbitloop.reports.units import duration
+
+    rows = table("satellite", "other", "from (UTC)", "to", ">min", title="crosslinks", wrap=("satellite", "other"))
+    for row in app.crosslink_rows(scene, links[: limit or None]):
+        times = [_day_time(row["start"]), _day_time(row["end"]), f"{row['duration_s'] / 60:.1f}"]
+        add_row(rows, row["satellite"], row["other"], *times)
+    more = f"; {limit} shown, --limit 0 shows all" if limit and len(links) > limit else ""
+    show(
+        *([rows] if links else []),
+        f"{_count(len(links), 'crosslink')}, {duration(sum(one.duration_s for one in links))} in all{more}",
+    )
+
+
+def _day_time(text: str) -> str:
+    return text[5:19].replace("T", " ")
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+# --- a mission's windows -------------------------------------------------------------------------------------------------
+
+
+def _windows(mission: Path, overrides: list[str] | None, json_output: bool) -> None:
+    plan = load_plan(mission, overrides)
+    from orbitloop.sim.fleet import contacts
+
+    windows = contacts(plan).windows
+    days = _by_day(windows)
+    if json_output:
+        print_json({"mission": plan.name, "windows": [w.to_json() for w in windows], "days": days})
+        return
+    from orbitloop.reports.units import human_bytes, utc
+
+    listed = table("satellite", "station", "AOS (UTC)", "LOS", ">min", ">max el", ">down", ">up", title=f"{plan.name}: passes")
+    for w in windows:
+        times = (utc(w.aos_s, "%m-%d %H:%M:%S"), utc(w.los_s, "%H:%M:%S"), f"{w.duration_s / 60:.1f}")
+        sizes = (human_bytes(w.downlink_bytes), human_bytes(w.uplink_bytes))
+        add_row(listed, w.satellite, w.station, *times, f"{w.max_elevation_deg:.0f}°", *sizes)
+    totals = table("day", ">passes", ">min", ">down", ">up", title="totals")
+    for day in days:
+        sizes = (human_bytes(day["downlink_bytes"]), human_bytes(day["uplink_bytes"]))
+        add_row(totals, day["day"], day["passes"], f"{day['seconds'] / 60:.1f}", *sizes)
+    show(*([listed, totals] if windows else [f"{plan.name}: {NO_CONTACT}", f"  -> {NO_CONTACT_REMEDY}"]))
+
+
+def _by_day(windows: tuple[ContactWindow, ...]) -> list[dict[str, Any]]:
+    """Add up windows by the UTC day of their AOS."""
+    from orbitloop.clock import iso_utc
+
+    groups: dict[str, list[ContactWindow]] = defaultdict(list)
+    for window in windows:
+        groups[iso_utc(window.aos_s)[:10]].append(window)
+    return [
+        {
+            "day": day,
+            "passes": len(group),
+            "seconds": round(sum(w.duration_s for w in group), 3),
+            "downlink_bytes": sum(w.downlink_bytes for w in group),
+            "uplink_bytes": sum(w.uplink_bytes for w in group),
+        }
+        for day, group in sorted(groups.items())
+    ]
