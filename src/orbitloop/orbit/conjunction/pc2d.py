@@ -29,6 +29,8 @@ _FINE_NODES = 160
 _WIDE_SIGMA = 0.5
 """Of R: with both sigmas above it the fixed nodes give 1e-12; below, the peak is sought."""
 _NEGLIGIBLE = 50.0
+_NOTHING = -800.0
+"""Logarithm of what no double holds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +57,7 @@ def pc2d(encounter: Encounter) -> PlaneProbability:
     radius_km = encounter.hard_body_radius_km
     mended = remedy_position(plane.covariance_km, radius_km)
     along = mended.axes.T @ plane.miss_km
-    value = _in_axes(along[None], mended.variances[None], np.array([radius_km]))[0]
+    value = axis_probability(along[None], mended.variances[None], np.array([radius_km]))[0]
     distance = float(np.sqrt((along**2 / mended.variances).sum()))
     return PlaneProbability(float(value), distance, plane.miss_km, mended)
 
@@ -76,11 +78,17 @@ def disc_probability(miss_km: npt.ArrayLike, covariance_km: npt.ArrayLike, radiu
     if not (variances > 0).all():
         raise ValueError("a covariance is not positive definite: mend it first (covariance.remedy_position)")
     radius = np.broadcast_to(np.asarray(radius_km, np.float64), miss.shape[:1])
-    return _in_axes(np.einsum("nij,ni->nj", axes, miss), variances, radius)
+    return axis_probability(np.einsum("nij,ni->nj", axes, miss), variances, radius)
 
 
-def _in_axes(miss_km: FloatArray, variances: FloatArray, radius_km: FloatArray) -> FloatArray:
-    """Return the masses (N,) of densities whose miss (N, 2) and variances (N, 2, ascending) stand in principal axes."""
+def axis_probability(miss_km: FloatArray, variances: FloatArray, radius_km: FloatArray) -> FloatArray:
+    """Return what `disc_probability` returns, where principal axes are known.
+
+    Args:
+        miss_km: means, (N, 2), along the axes.
+        variances: along them, (N, 2), km^2, the smaller one first.
+        radius_km: of the discs, (N,).
+    """
     sigma = np.sqrt(variances) / radius_km[:, None]
     # x along the smaller sigma: the strips across it then have smooth masses, and what is narrow is where nodes are laid.
     mean = np.abs(miss_km) / radius_km[:, None]
@@ -119,6 +127,8 @@ def _sought(mx: float, my: float, sx: float, sy: float) -> float:
         grid = np.linspace(low, high, 65)
         values = log_density(grid)
         peak = int(np.argmax(values))
+        if not values[peak] > _NOTHING:
+            return 0.0
         kept = np.nonzero(values > values[peak] - _NEGLIGIBLE)[0]
         first, last = max(int(kept[0]) - 1, 0), min(int(kept[-1]) + 1, 64)
         low, high = float(grid[first]), float(grid[last])

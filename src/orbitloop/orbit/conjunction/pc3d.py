@@ -35,6 +35,9 @@ _DEPTH = 40.0
 """Peaks of overlap e^-40 below the highest are left out; so is the rate below 1e-9 of its highest."""
 _TAIL = 1e-9
 _TOLERANCE = 1e-4
+_LONG = 0.01
+"""Of the shorter period: a meeting that lasts longer may bend back on itself."""
+_COUNTED_TWICE = 1e-3
 _ROUNDS = 12
 _MOST_NODES = 96
 """Polar nodes of a hemisphere: enough to R = 30 sigma; `reasons` says where it was not."""
@@ -92,7 +95,8 @@ def pc3d(encounter: Encounter, *, half_window_s: float | None = None) -> SphereP
     order = np.argsort(times)
     times, rates, converged = times[order], rates[order], converged[order]
     begin, peak, end = _when(times, rates)
-    reasons = _reasons(rates, converged, error, expected, window, half_s)
+    long = end - begin > _LONG * min(first.period_s, second.period_s)
+    reasons = _reasons(times, rates, converged, error, expected, window, half_s, long)
     if _nodes_needed(radius_km, overlap(first, second, peaks, floor_km).covariance[:, :3, :3]) > _MOST_NODES:
         reasons += ("the covariance is too narrow against the hard-body radius for the sphere's nodes",)
     return SphereProbability(min(1.0, expected), expected, peak, begin, end, window, times, rates, error, reasons)
@@ -307,13 +311,23 @@ def _when(times: FloatArray, rates: FloatArray) -> tuple[float, float, float]:
     return float(begin), float(times[int(np.argmax(rates))]), float(end)
 
 
+def _meetings(times: FloatArray, rates: FloatArray) -> int:
+    """Return how many separate meetings make up a hundredth of the sum each."""
+    mass = np.r_[0.0, (rates[1:] + rates[:-1]) / 2 * np.diff(times)]
+    live = rates > 1e-3 * rates.max()
+    begins = np.flatnonzero(live & ~np.r_[False, live[:-1]])
+    return int((np.add.reduceat(np.where(live, mass, 0.0), begins) > 1e-2 * mass.sum()).sum()) if begins.size else 0
+
+
 def _reasons(
+    times: FloatArray,
     rates: FloatArray,
     converged: FloatArray,
     error: float,
     expected: float,
     window: tuple[float, float],
     half_s: float,
+    long: bool,
 ) -> tuple[str, ...]:
     """Say what speaks against the number."""
     found = []
@@ -326,6 +340,6 @@ def _reasons(
         found.append(f"the integration is good to {error:.0%} only")
     if top > 0 and max(rates[0], rates[-1]) > 1e-3 * top and max(-window[0], window[1]) > 0.99 * half_s:
         found.append("the encounter goes on past half a revolution: what is beyond belongs to the next")
-    if expected > 0.1:
-        found.append("second entries may be in the sum: it is an upper bound")
+    if expected > _COUNTED_TWICE and (long or _meetings(times, rates) > 1):
+        found.append("a pair may meet more than once: it is an upper bound")
     return tuple(found)
