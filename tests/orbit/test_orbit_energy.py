@@ -204,6 +204,17 @@ def test_without_panels_the_old_bucket_holds_to_the_penumbras() -> None:
     assert sun.energy_wh(START_S, end_s) * 3600 / 30.0 == pytest.approx(86_400 - (umbra_s + penumbra_s) / 2, abs=0.5)
 
 
+def test_knots_are_as_dense_as_the_power_asks_for_and_bring_the_same() -> None:
+    elements, end_s = orbit(10.5), START_S + 86_400
+    tracking = PowerModel(80.0, 0, 8, 0, 0, panels=(Panel(0.2, tracks_sun=True),))
+    coarse, fine = harvest(tracking, elements, START_S, end_s), harvest(tracking, elements, START_S, end_s, 20.0)
+    assert coarse.times_s.size < 150 < 4000 < fine.times_s.size
+    assert coarse.energy_wh(START_S, end_s) == pytest.approx(fine.energy_wh(START_S, end_s), rel=1e-7)
+    fixed = PowerModel(80.0, 0, 8, 0, 0, panels=(Panel(0.2),))
+    minute, fine = harvest(fixed, elements, START_S, end_s), harvest(fixed, elements, START_S, end_s, 5.0)
+    assert minute.energy_wh(START_S, end_s) == pytest.approx(fine.energy_wh(START_S, end_s), rel=5e-4)
+
+
 def test_the_floor() -> None:
     assert POWER.spare_j(20.0) == pytest.approx(4 * 3600)
     assert POWER.spare_j(10.0) == 0.0

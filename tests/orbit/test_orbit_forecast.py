@@ -25,7 +25,7 @@ def orbit(ltan_h: float = 10.5, altitude_km: float = 500.0) -> Elements:
 
 def course(power: PowerModel, days: float = 0.5, loads: tuple[Load, ...] = (), elements: Elements | None = None) -> Forecast:
     chosen = elements or orbit()
-    sun = harvest(power, chosen, START_S, START_S + days * 86_400)
+    sun = harvest(power, chosen, START_S, START_S + days * 86_400, 60.0)
     return forecast(power, chosen, sun, loads, START_S, START_S + days * 86_400)
 
 

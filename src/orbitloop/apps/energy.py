@@ -33,6 +33,8 @@ BODY_DENSITY_KG_M3 = 400.0
 RADIATED_SHARE = 0.3
 """Share of a transmitter's power that leaves as radio waves."""
 TYPICAL_EFFICIENCY = 0.28
+STEP_S = 60.0
+"""Of a forecast: panels follow their sunlight within minutes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +136,7 @@ def energy_forecasts(
 def _one(plan: MissionPlan, name: str, windows: tuple[ContactWindow, ...]) -> EnergyForecast:
     satellite = plan.satellites[name]
     power, elements = power_of(satellite), elements_of(name, satellite, plan.start_s)
-    sun = harvest(power, elements, plan.start_s, plan.end_s)
+    sun = harvest(power, elements, plan.start_s, plan.end_s, STEP_S)
     loads = [Load(w.aos_s, w.los_s, power.transmit_w) for w in windows]
     found = forecast(power, elements, sun, loads, plan.start_s, plan.end_s)
     middle = (found.times_s[1:] + found.times_s[:-1]) / 2

@@ -33,7 +33,8 @@ from orbitloop.orbit.sun import AU_KM, eclipse_intervals, sun_position_km
 SOLAR_CONSTANT_W_M2 = 1361.0
 YEAR_S = 365.25 * 86_400.0
 J_PER_WH = 3600.0
-HARVEST_STEP_S = 60.0
+HARVEST_STEP_S, STEADY_STEP_S = 60.0, 3600.0
+MAX_KNOTS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +227,19 @@ def sun_in_orbit_frame(r_km: npt.ArrayLike, v_km_s: npt.ArrayLike, sun_km: Float
     return np.stack([np.sum(sun * axis, axis=1) for axis in (forward, left, down)], axis=1)
 
 
-def harvest(power: PowerModel, elements: Elements, start_s: float, end_s: float, step_s: float = HARVEST_STEP_S) -> Harvest:
-    """Return what a satellite's panels could bring over [start_s, end_s].
+def harvest(power: PowerModel, elements: Elements, start_s: float, end_s: float, step_s: float | None = None) -> Harvest:
+    """Return what a satellite's panels could bring over [start_s, end_s], with a knot every `step_s` and at each shadow's edge.
+
+    By default knots are as dense as the power asks for: a minute where the sun wanders over fixed panels, an hour where only
+    its distance changes, and never more than a million.
 
     Raises:
         ElementsError: the elements cannot be propagated over that time.
         ValueError: the step is not positive, or the end is not after the start.
     """
+    if step_s is None:
+        steady = power.attitude == "sun" or all(one.tracks_sun for one in power.panels)
+        step_s = max(STEADY_STEP_S if steady else HARVEST_STEP_S, (end_s - start_s) / MAX_KNOTS)
     if not step_s > 0 or not end_s > start_s:
         raise ValueError(f"no time to harvest: from {start_s} to {end_s} by {step_s}")
     umbras = eclipse_intervals(elements, start_s, end_s)
