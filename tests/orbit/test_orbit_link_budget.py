@@ -54,3 +54,22 @@ def test_by_elevation_against_a_fine_sum() -> None:
 def test_impossible_rates(bad) -> None:
     with pytest.raises(ValueError, match=r"rate|order|outside"):
         bad()
+
+
+def test_a_table_of_passes_is_worth_the_same_as_pass_by_pass() -> None:
+    from orbitloop.orbit.fleet_passes import fleet_passes
+    from orbitloop.orbit.link_budget import table_capacity_bytes
+    from orbitloop.orbit.propagate import FleetPropagator
+
+    start_s = 1_780_272_000.0
+    fleet = [from_orbit(f"s{n}", start_s, 450 + 150 * n, 60 + 10 * n) for n in range(4)]
+    stations = [Station("Kiruna", 67.86, 20.96, 400.0, 5.0), Station("Quito", -0.2, -78.5, 2_850.0, 10.0)]
+    table = fleet_passes(fleet, stations, start_s, start_s + 43_200.0)
+    assert len(table) > 15
+    for rates in (LinkRates(1e8, 1e6), LinkRates(1e8, 1e6, ((5.0, 0.1), (20.0, 0.5), (60.0, 1.0)))):
+        down, up = table_capacity_bytes(rates, FleetPropagator(fleet), stations, table, 5.0)
+        for n in range(len(table)):
+            elements, station = fleet[table.satellite_index[n]], stations[table.station_index[n]]
+            wanted = window_capacity_bytes(rates, elements, station, table.aos_s[n], table.los_s[n], 5.0)
+            assert down[n] == pytest.approx(wanted[0], rel=1e-3, abs=2)
+            assert up[n] == pytest.approx(wanted[1], rel=1e-3, abs=2)

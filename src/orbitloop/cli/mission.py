@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orbitloop.cli.options import DEFAULT_DATA, DataDir, Json, MissionFile, Overrides, Quiet, Seed, check_out, load_plan
-from orbitloop.cli.passes import NO_CONTACT, NO_CONTACT_REMEDY
+from orbitloop.cli.pass_tables import NO_CONTACT, NO_CONTACT_REMEDY
 from orbitloop.cli.terminal import INTERRUPTED, note, only_results_on_stdout, print_json, printable, show
 from orbitloop.errors import ManifestError
 
