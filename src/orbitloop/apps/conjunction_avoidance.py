@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from orbitloop.apps.conjunctions import judge, space_object
+from orbitloop.apps.conjunctions import judge, rounded, space_object
 from orbitloop.clock import iso_utc
 from orbitloop.errors import ConjunctionError, ElementsError
 from orbitloop.orbit.conjunction.alerts import remarks
@@ -30,6 +30,7 @@ from orbitloop.orbit.conjunction.avoidance import (
     pass_impact,
     ranked,
 )
+from orbitloop.orbit.conjunction.encounter import Encounter
 from orbitloop.orbit.conjunction.events import Event, EventUpdate, Source, swapped
 from orbitloop.orbit.conjunction.motion import elements_from_state, eme2000_to_teme, manoeuvred
 from orbitloop.orbit.conjunction.screening import screen
@@ -51,8 +52,11 @@ from orbitloop.sim.fleet import elements_of, station_of
 AFTER_TCA_S: Final = DAY_S
 """How long after the closest approach passes and new approaches are looked for."""
 SCREEN_KM: Final = 5.0
+NEAR_KM: Final = 1.0
+"""Nearer than this a burn may not bring another object; out to SCREEN_KM it is seen how far that one would have stayed."""
 LOOKED_INTO: Final = 6
-"""Of the options in order: how many are looked into for new approaches, and for passes of the new orbit."""
+MOST_LOOKS: Final = 18
+"""How many of the first options are looked into for new approaches and passes of the new orbit; how many in all."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -134,7 +138,6 @@ def avoid(
     now_s: float,
     settings: AvoidanceSettings,
     *,
-    screen_km: float = SCREEN_KM,
     progress: Progress | None = None,
 ) -> AvoidanceReport:
     """Find the options of an event, in order of preference.
@@ -162,17 +165,16 @@ def avoid(
         notes.append("passes lost were not counted: no stations were given (--mission)")
     if not around.catalogue:
         notes.append("new approaches were not looked for: no catalogue was given (--catalog)")
-    order = ranked(options)
-    order = _looked_into(order, update, own, around, passes, settings, screen_km, tell)
-    return AvoidanceReport(event, update, now_s, settings, tuple(ranked(order)), passes, tuple(notes))
+    order = _looked_into(options, update, own, around, passes, settings, tell)
+    return AvoidanceReport(event, update, now_s, settings, tuple(order), passes, tuple(notes))
 
 
 def _all_judged(options: list[AvoidanceOption], settings: AvoidanceSettings, tell: Progress) -> list[AvoidanceOption]:
     """Judge every option by the better method: where the plane does not hold, its order need not hold either."""
 
-    def better(encounter: object) -> tuple[float, str]:
-        answer = judge(encounter)  # type: ignore[arg-type]
-        return answer.probability, answer.method
+    def better(encounter: Encounter) -> tuple[float, str]:
+        answer = judge(encounter)
+        return answer.value, answer.method
 
     made = []
     for done, option in enumerate(options):
@@ -182,46 +184,51 @@ def _all_judged(options: list[AvoidanceOption], settings: AvoidanceSettings, tel
 
 
 def _looked_into(
-    order: list[AvoidanceOption],
+    options: list[AvoidanceOption],
     update: EventUpdate,
     own: Elements,
     around: Surroundings,
     passes: tuple[Pass, ...] | None,
     settings: AvoidanceSettings,
-    screen_km: float,
     tell: Progress,
 ) -> list[AvoidanceOption]:
-    """Look into the first few burns: passes on the new orbit, and approaches that it brings."""
-    chosen = [n for n, option in enumerate(order) if option.burn_s is not None][:LOOKED_INTO]
-    if not chosen or (passes is None and not around.catalogue):
+    """Return the options in order, the first few looked into: passes on the new orbit, and approaches that it brings.
+
+    What is found changes the order, so that others come first: those are looked into as well, up to a bound.
+    """
+    order = ranked(options)
+    burns = [option.burn_s for option in order if option.burn_s is not None]
+    if not burns or (passes is None and not around.catalogue):
         return order
-    made = list(order)
-    start_s = min((option.burn_s for option in order if option.burn_s is not None), default=update.tca_s)
-    end_s = update.tca_s + AFTER_TCA_S
-    total = len(chosen) + 1
-    tell("screening", 0, total)
-    before = _approaches(own, update, around.catalogue, start_s, end_s, screen_km * 2) if around.catalogue else ()
-    for done, n in enumerate(chosen, 1):
-        tell("screening", done, total)
-        option = made[n]
-        assert option.burn_s is not None
+    start_s, end_s = min(burns), update.tca_s + AFTER_TCA_S
+    tell("looking around", 0, MOST_LOOKS)
+    before = _approaches(own, update, around.catalogue, start_s, end_s) if around.catalogue else ()
+    seen: set[tuple[float | None, float]] = set()
+    while len(seen) < MOST_LOOKS:
+        first = [option for option in order if option.burn_s is not None][:LOOKED_INTO]
+        option = next((one for one in first if (one.burn_s, one.along_m_s) not in seen), None)
+        if option is None or option.burn_s is None:
+            break
+        seen.add((option.burn_s, option.along_m_s))
+        tell("looking around", len(seen), MOST_LOOKS)
         burned = manoeuvred(own, option.burn_s, np.array([0.0, option.along_m_s / 1000.0, 0.0]))
+        looked = option
         if passes is not None:
             after = find_passes(burned, around.stations, option.burn_s, end_s)
-            option = replace(option, passes=pass_impact(option, passes, settings, after))
+            looked = replace(looked, passes=pass_impact(option, passes, settings, after))
         if around.catalogue:
-            near = _approaches(burned, update, around.catalogue, burned.epoch_s, end_s, screen_km)
-            option = replace(option, new_approaches=new_approaches(before, near, screen_km))
-        made[n] = option
-    return made
+            near = _approaches(burned, update, around.catalogue, burned.epoch_s, end_s)
+            looked = replace(looked, new_approaches=new_approaches(before, near, NEAR_KM))
+        order = ranked([looked if one is option else one for one in order])
+    return order
 
 
 def _approaches(
-    own: Elements, update: EventUpdate, catalogue: Sequence[Elements], start_s: float, end_s: float, within_km: float
+    own: Elements, update: EventUpdate, catalogue: Sequence[Elements], start_s: float, end_s: float
 ) -> tuple[NewApproach, ...]:
     """Return who of a catalogue comes near an object, but for itself and the event that is to be avoided."""
     others = [one for one in catalogue if one.norad_id != own.norad_id]
-    found = screen([own, *others], start_s, end_s, volume=Volume.sphere(within_km), primaries=[0]).approaches
+    found = screen([own, *others], start_s, end_s, volume=Volume.sphere(SCREEN_KM), primaries=[0]).approaches
     near = []
     for one in found:
         other = others[max(one.primary, one.secondary) - 1]
@@ -283,7 +290,7 @@ def option_resource(report: AvoidanceReport, rank: int) -> AvoidanceResource:
             predicted=PredictedApproach(
                 tca=iso_utc(option.tca_s),
                 miss_km=round(option.miss_km, 6),
-                probability=option.probability,
+                probability=rounded(option.probability),
                 method=option.method,
             ),
             cost=AvoidanceCost(

@@ -1,6 +1,6 @@
 """Conjunctions for people: messages and screening results in, the probability to believe for each, events and alerts out.
 
-The only place that opens such files. Every update carries what its probability rests on: a measured covariance, a model of one
+Every update carries what its probability rests on: a measured covariance, a model of one
 (named, with its age), or none. What an event is, when an alert is due, and what a burn does are `orbit.conjunction`'s work.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,66 +15,50 @@ from typing import Any, Final
 
 import numpy as np
 
-from orbitloop.apps.catalogue import read_snapshot
+from orbitloop.apps.conjunction_files import read_message, read_screening
 from orbitloop.apps.conjunction_store import EventStore, Stored
-from orbitloop.clock import iso_utc, parse_utc_s
-from orbitloop.errors import ConjunctionError, ElementsError, OrbitloopError, StateError
+from orbitloop.clock import iso_utc
+from orbitloop.errors import OrbitloopError
 from orbitloop.orbit.conjunction.alerts import Alert, Thresholds, alerts_of
 from orbitloop.orbit.conjunction.approach import Approach
-from orbitloop.orbit.conjunction.avoidance import NEGLIGIBLE
-from orbitloop.orbit.conjunction.cdm import ConjunctionMessage, read_cdm
-from orbitloop.orbit.conjunction.dilution import LEAST_FACTOR, MOST_FACTOR, greatest_probability
+from orbitloop.orbit.conjunction.assess import Assessment, assess, sensitivity
+from orbitloop.orbit.conjunction.cdm import ConjunctionMessage
 from orbitloop.orbit.conjunction.encounter import Encounter, ObjectState
 from orbitloop.orbit.conjunction.events import Event, EventUpdate, Knowledge, Party, Source, period_of
-from orbitloop.orbit.conjunction.pc2d import pc2d
-from orbitloop.orbit.conjunction.pc3d import pc3d
 from orbitloop.orbit.conjunction.rtn import covariance_to_rtn
 from orbitloop.orbit.conjunction.uncertainty import SigmaClass, model_covariance, shipped_text
 from orbitloop.orbit.conjunction.uncertainty_fit import ClassFit, differences, fit_bands, with_fitted
 from orbitloop.orbit.elements import Elements
 from orbitloop.orbit.propagate import states
-from orbitloop.resources.meta import Metadata, Resource
+from orbitloop.resources.meta import Metadata
 from orbitloop.resources.traffic import ConjunctionAlert, ConjunctionAlertSpec, SpaceObject
 
-MAX_MESSAGE_BYTES: Final = 4 << 20
-MAX_SCREENING_BYTES: Final = 256 << 20
-SUFFIXES: Final = (".cdm", ".kvn", ".xml", ".txt")
 FAST_KM_S: Final = 1.0
+_SIZES: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
 DEFAULT_RADIUS_M: Final = 20.0
 """Hard-body radius of a pair of element sets: CARA's where nothing is known of the objects."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The probability to believe, by which method, what the plane alone gives, and whether it holds."""
-
-    probability: float
-    method: str
-    two_d: float
-    two_d_holds: bool
-    notes: tuple[str, ...]
-
-
-def judge(encounter: Encounter) -> Judged:
-    """Judge an encounter by the methods at hand.
+def judge(encounter: Encounter) -> Assessment:
+    """Judge an encounter: in the plane where that holds, else on the sphere, which is asked in any case.
 
     Raises:
         ConjunctionError: an object has no covariance, or nothing can be said of the encounter.
     """
-    plane, sphere = pc2d(encounter), pc3d(encounter)
-    holds = abs(sphere.value - plane.value) <= 0.1 * max(sphere.value, plane.value)
-    return Judged(sphere.value, "3d", plane.value, holds, sphere.reasons)
+    return assess(encounter)
 
 
-def judge_quickly(encounter: Encounter) -> Judged:
-    """Judge an encounter as `judge` does, but a fast one whose probability is nothing at any size of covariance by 2-D alone.
+def judge_quickly(encounter: Encounter) -> Assessment:
+    """Judge as `judge`, but ask the sphere only where a short passing does not settle it: for screenings with thousands.
 
     Raises:
         ConjunctionError: as for `judge`.
     """
-    if encounter.speed_km_s > FAST_KM_S and greatest_probability(encounter)[0] < NEGLIGIBLE:
-        return Judged(pc2d(encounter).value, "2d", pc2d(encounter).value, True, ())
-    return judge(encounter)
+    if encounter.speed_km_s > FAST_KM_S:
+        plain = assess(encounter, method="2d")
+        if not plain.plane_violated:
+            return plain
+    return assess(encounter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,44 +68,6 @@ class FileImport:
     path: Path
     stored: Stored | None
     error: OrbitloopError | None
-
-
-def message_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the files named, and those with a known ending in the folders named, each once.
-
-    Raises:
-        ConjunctionError: a folder holds none.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
-            if not inside:
-                raise ConjunctionError(f"holds no message ({', '.join(SUFFIXES)})", where=str(path))
-            found |= dict.fromkeys(inside)
-        else:
-            found[path] = None
-    return list(found)
-
-
-def read_message(path: Path) -> ConjunctionMessage:
-    """Read one conjunction data message, KVN or XML.
-
-    Raises:
-        ConjunctionError: it cannot be read, is too large, or malformed.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_MESSAGE_BYTES + 1)
-    except OSError as error:
-        raise ConjunctionError(f"cannot be read ({error.strerror})", where=str(path), remedy="check the path") from error
-    if len(data) > MAX_MESSAGE_BYTES:
-        raise ConjunctionError(f"holds more than {MAX_MESSAGE_BYTES} bytes", where=str(path))
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ConjunctionError(f"byte {error.start} is not UTF-8", where=str(path)) from error
-    return read_cdm(text, path.name)
 
 
 def import_messages(
@@ -161,11 +106,6 @@ def update_of_message(message: ConjunctionMessage, hard_body_radius_m: float | N
     )
 
 
-def is_screening(path: Path) -> bool:
-    """Whether a file is named as what `orbitloop screen` writes."""
-    return path.suffix.lower() in (".json", ".jsonl")
-
-
 def import_screening(
     store: EventStore,
     path: Path,
@@ -195,59 +135,6 @@ def import_screening(
     return FileImport(path, store.add(updates, again=again), None)
 
 
-def read_screening(path: Path, elements: Sequence[Elements]) -> tuple[float, list[Approach]]:
-    """Read what `orbitloop screen` wrote, pairs that stay together left out.
-
-    Returns:
-        The start of its window, and its approaches, whose indices point into `elements`.
-
-    Raises:
-        ConjunctionError: it cannot be read, is malformed (the line is named), or names an object without an element set.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SCREENING_BYTES + 1)
-        if len(data) > MAX_SCREENING_BYTES:
-            raise ConjunctionError(f"holds more than {MAX_SCREENING_BYTES >> 20} MB", where=str(path), remedy="screen for less")
-        text = data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConjunctionError(f"cannot be read ({error})", where=str(path)) from error
-    place = {one.norad_id: n for n, one in enumerate(elements)}
-    created_s, found = math.nan, []
-    whole = path.suffix.lower() == ".json"
-    for number, line in enumerate([text] if whole else text.splitlines(), 1):
-        if not line.strip():
-            continue
-        where = str(path) if whole else f"{path}, line {number}"
-        try:
-            value = json.loads(line)
-            if math.isnan(created_s):
-                created_s = parse_utc_s(value["start"])
-                rows = value["approaches"] if whole else []
-            else:
-                rows = [value]
-            found += [_approach(row, place) for row in rows if row["kind"] != "co-located"]
-        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
-            raise ConjunctionError(f"is not what `orbitloop screen` writes ({error!r:.80})", where=where) from error
-    if not math.isfinite(created_s):
-        raise ConjunctionError("holds no screening", where=str(path), remedy="orbitloop screen FILE... --out FILE.jsonl")
-    return created_s, found
-
-
-def _approach(row: dict[str, Any], place: dict[int, int]) -> Approach:
-    numbers = [int(row[side]["norad_id"]) for side in ("primary", "secondary")]
-    for number in numbers:
-        if number not in place:
-            raise ConjunctionError(
-                f"there is no element set of object {number}", remedy="give the files that were screened: --catalog FILE"
-            )
-    values = [float(row[name]) for name in ("tca_s", "miss_km", "speed_km_s")]
-    r, v = ((float(a), float(b), float(c)) for a, b, c in (row["rtn_km"], row["rtn_km_s"]))
-    if not all(math.isfinite(x) for x in (*values, *r, *v)):
-        raise ValueError("a number is not finite")
-    return Approach(place[numbers[0]], place[numbers[1]], values[0], values[1], values[2], r, v, kind=str(row["kind"]))
-
-
 def update_of_approach(
     approach: Approach,
     elements: Sequence[Elements],
@@ -269,9 +156,10 @@ def update_of_approach(
         objects.append(ObjectState(one.name, str(one.norad_id), r[0], v[0], model.covariance_km))
         said.append(f"{one.name}: {model.statement}")
     encounter = Encounter(approach.tca_s, objects[0], objects[1], hard_body_radius_m)
-    greatest, factor = greatest_probability(encounter)
+    changed = [one for one in sensitivity(encounter, factors=_SIZES) if one.what == "both"]
+    greatest = max(changed, key=lambda one: one.value)
     said += [
-        f"with sigmas {LEAST_FACTOR:g} to {MOST_FACTOR:g} times the model's: at most {greatest:.1e} (at {factor:.2g})",
+        f"with {changed[0].factor:g} to {changed[-1].factor:g} times the model's sigmas: up to {greatest.value:.1e} in 2-D",
         f"hard-body radius {hard_body_radius_m:g} m, taken for the pair",
     ]
     return _update(
@@ -288,7 +176,7 @@ def update_of_approach(
 
 def _update(
     encounter: Encounter,
-    judged: Judged,
+    judged: Assessment,
     *,
     source: Source,
     message_id: str,
@@ -311,14 +199,14 @@ def _update(
         miss_km=encounter.miss_km,
         speed_km_s=encounter.speed_km_s,
         rtn_km=(r, t, n),
-        probability=judged.probability,
+        probability=judged.value,
         method=judged.method,
-        two_d_probability=judged.two_d,
-        two_d_holds=judged.two_d_holds,
+        two_d_probability=None if judged.plane is None else judged.plane.value,
+        two_d_holds=not judged.plane_violated,
         given_probability=given,
         sigma_rtn_km=(float(sigma[0]), float(sigma[1]), float(sigma[2])),
         knowledge=knowledge,
-        statements=(*statements, *judged.notes),
+        statements=(*statements, *judged.flags),
         period_s=min(period_of(o.r_km, o.v_km_s) for o in (first, second)),
         encounter=encounter,
     )
@@ -352,7 +240,7 @@ def alert_resource(alert: Alert, extra: tuple[str, ...] = ()) -> ConjunctionAler
             tca=iso_utc(update.tca_s),
             primary=space_object(update.primary),
             secondary=space_object(update.secondary),
-            probability=update.probability,
+            probability=None if update.probability is None else rounded(update.probability),
             method=update.method,
             miss_km=round(update.miss_km, 6),
             speed_km_s=round(update.speed_km_s, 6),
@@ -362,80 +250,14 @@ def alert_resource(alert: Alert, extra: tuple[str, ...] = ()) -> ConjunctionAler
     )
 
 
+def rounded(probability: float) -> float:
+    """Return a probability with the four digits that people read."""
+    return float(f"{probability:.3e}")
+
+
 def space_object(party: Party) -> SpaceObject:
     """Return one of a pair as resources name it."""
     return SpaceObject(name=party.name[:200], designator=party.designator[:40])
-
-
-def write_resources(folder: Path, resources: Sequence[Resource]) -> None:
-    """Write each resource as YAML under its own name, whole or not at all; a file of that name is replaced.
-
-    Raises:
-        StateError: the folder cannot be written.
-    """
-    import yaml
-
-    for one in resources:
-        plain = {key: value for key, value in one.to_json().items() if value is not None}
-        plain["spec"] = {key: value for key, value in plain["spec"].items() if value is not None}
-        write_bytes(folder / f"{one.name}.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).encode())
-
-
-def write_text(path: Path, document: dict[str, Any]) -> None:
-    """Write a table of uncertainty, one class a line.
-
-    Raises:
-        StateError: the file cannot be written.
-    """
-    head = json.dumps({key: value for key, value in document.items() if key != "classes"}, indent=1)[:-2]
-    rows = ",\n".join("  " + json.dumps(row) for row in document["classes"])
-    write_bytes(path, f'{head},\n "classes": [\n{rows}\n ]\n}}\n'.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        StateError: it cannot be written.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StateError(f"cannot be written ({error.strerror})", where=str(path), remedy="name another place") from error
-
-
-def read_elements(files: Sequence[Path]) -> list[Elements]:
-    """Return the newest element set of each object in some files.
-
-    Raises:
-        ElementsError: a file holds none that can be read.
-    """
-    newest: dict[int, Elements] = {}
-    for path in files:
-        for one in read_snapshot(path)[0].sets:
-            if one.norad_id not in newest or newest[one.norad_id].epoch_s < one.epoch_s:
-                newest[one.norad_id] = one
-    return list(newest.values())
-
-
-def read_snapshots(folder: Path, progress: Callable[[int, int], None]) -> list[Sequence[Elements]]:
-    """Return the element sets of every file in a folder.
-
-    Raises:
-        ElementsError: it is no folder, is empty, or a file holds no element sets.
-    """
-    files = sorted(one for one in folder.iterdir() if one.is_file() and not one.name.startswith(".")) if folder.is_dir() else []
-    if not files:
-        raise ElementsError("is no folder of element sets", where=str(folder), remedy="name a folder of daily snapshots")
-    found: list[Sequence[Elements]] = []
-    for done, path in enumerate(files):
-        progress(done, len(files))
-        found.append(read_snapshot(path)[0].sets)
-    return found
 
 
 def fit_table(

@@ -73,8 +73,8 @@ def avoid(
     or no such event; 26 the event gives no states; 130 interrupted.
     """
     from orbitloop.apps import conjunction_avoidance as avoidance
+    from orbitloop.apps.conjunction_files import read_elements, write_resources
     from orbitloop.apps.conjunction_store import opened
-    from orbitloop.apps.conjunctions import read_elements, write_resources
     from orbitloop.cli.progress import watching
     from orbitloop.orbit.conjunction.avoidance import AvoidanceSettings
 
@@ -123,7 +123,7 @@ def _numbers(text: str, option: str) -> tuple[float, ...]:
 
 
 def _write_tradeoff(report: AvoidanceReport, path: Path) -> None:
-    from orbitloop.apps.conjunctions import write_bytes
+    from orbitloop.apps.conjunction_files import write_bytes
     from orbitloop.reports.plots.canvas import kind_of
     from orbitloop.reports.plots.conjunction import OptionPoint, tradeoff_picture
 

@@ -73,12 +73,13 @@ def import_(
     others are in).
     """
     from orbitloop.apps import conjunctions as work
+    from orbitloop.apps.conjunction_files import is_screening, message_files, read_elements
     from orbitloop.apps.conjunction_store import opened
     from orbitloop.cli.progress import watching
 
-    found = work.message_files(files)
-    messages, screenings = [f for f in found if not work.is_screening(f)], [f for f in found if work.is_screening(f)]
-    elements = work.read_elements(catalog or []) if screenings else []
+    found = message_files(files)
+    messages, screenings = [f for f in found if not is_screening(f)], [f for f in found if is_screening(f)]
+    elements = read_elements(catalog or []) if screenings else []
     results = []
     with opened(store, write=True) as kept, watching(quiet or not (screenings or len(found) >= 20)) as watcher:
         for result in work.import_messages(kept, messages, hard_body_radius_m=hbr, again=again):
@@ -220,8 +221,9 @@ def alerts(
     \b
     Exit codes: 0 done; 23 the store or --out; 26 thresholds out of order.
     """
+    from orbitloop.apps.conjunction_files import write_resources
     from orbitloop.apps.conjunction_store import opened
-    from orbitloop.apps.conjunctions import alert_resource, alerts_for, write_resources
+    from orbitloop.apps.conjunctions import alert_resource, alerts_for
     from orbitloop.orbit.conjunction.alerts import staleness
 
     now_s, limits = as_of_s(now), _thresholds(red, yellow)
@@ -276,7 +278,8 @@ def fit_uncertainty(
     \b
     Exit codes: 0 done; 17 element sets; 23 --out; 26 too few days.
     """
-    from orbitloop.apps.conjunctions import fit_table, read_snapshots, write_text
+    from orbitloop.apps.conjunction_files import read_snapshots, write_text
+    from orbitloop.apps.conjunctions import fit_table
     from orbitloop.cli.progress import watching
 
     with watching(quiet) as watcher:
@@ -357,7 +360,7 @@ def _update_json(update: EventUpdate) -> dict[str, Any]:
 
 
 def _write_history(event: Event, limits: Thresholds, path: Path) -> None:
-    from orbitloop.apps.conjunctions import write_bytes
+    from orbitloop.apps.conjunction_files import write_bytes
     from orbitloop.reports.plots.canvas import kind_of
     from orbitloop.reports.plots.conjunction import HistoryPoint, history_picture
 

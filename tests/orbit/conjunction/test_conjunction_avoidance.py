@@ -125,7 +125,9 @@ def test_a_burns_own_error_widens_along_what_it_moved() -> None:
 def test_slow_encounter_finds_its_new_closest_approach() -> None:
     """Past each other at 5 m/s the closest approach moves, along paths that bend; against a search by brute force."""
     fast = crossing()
-    other = ObjectState("DEB", "2", fast.secondary.r_km, fast.primary.v_km_s + np.array([0.005, 0, 0]), fast.secondary.covariance_km)
+    other = ObjectState(
+        "DEB", "2", fast.secondary.r_km, fast.primary.v_km_s + np.array([0.005, 0, 0]), fast.secondary.covariance_km
+    )
     encounter = replace(fast, secondary=other)
     for option in avoidance_options(encounter, TCA_S - 86_400.0, exact(revolutions=(0.5,), sizes_m_s=(0.005,)))[1:]:
         after = option.encounter
