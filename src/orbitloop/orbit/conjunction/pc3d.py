@@ -121,12 +121,12 @@ def _entry_rates(mean: FloatArray, covariance: FloatArray, radius_km: float) -> 
     spread = covariance[:, 3:, 3:] - gain @ np.swapaxes(mixed, -1, -2)
     at_zero = mean[:, 3:] - np.einsum("tij,tj->ti", gain, mean[:, :3])
     node, weight = _sphere(_nodes_for(radius_km, position))
-    outward = np.einsum("kj,tji->tki", node, _frames(-at_zero))
+    outward = node @ _frames(-at_zero)
     offset = radius_km * outward - mean[:, None, :3]
-    exponent = -0.5 * np.einsum("tki,tij,tkj->tk", offset, inverse, offset)
+    exponent = -0.5 * ((offset @ inverse) * offset).sum(-1)
     scale = np.exp(-0.5 * np.linalg.slogdet(position)[1] - 1.5 * np.log(2 * np.pi))
-    speed = np.einsum("tki,tki->tk", outward, mean[:, None, 3:] + np.einsum("tij,tkj->tki", gain, offset))
-    variance = np.einsum("tki,tij,tkj->tk", outward, spread, outward)
+    speed = (outward * (mean[:, None, 3:] + offset @ np.swapaxes(gain, -1, -2))).sum(-1)
+    variance = ((outward @ spread) * outward).sum(-1)
     sigma = np.sqrt(np.maximum(variance, 0.0)) + 1e-15
     ratio = np.clip(speed / sigma, -1e6, 1e6)
     inward = sigma * np.exp(-0.5 * ratio**2) / np.sqrt(2 * np.pi) - speed * 0.5 * erfc(ratio / np.sqrt(2))
