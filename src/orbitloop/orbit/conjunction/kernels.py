@@ -162,7 +162,7 @@ def _bin(r):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _sort(
+def _sort(  # type: ignore[no-untyped-def]
     state,
     low,
     high,
@@ -183,7 +183,7 @@ def _sort(
     primaries,
     rows,
     owner,
-):  # type: ignore[no-untyped-def]
+):
     """Enter every object in its cells, and put the entries in the order of cells: one counting sort."""
     count = low.size
     cells = _BINS * bands * across
@@ -352,7 +352,7 @@ def _pair(state, i, j, half_s, reach_km, slack_km, slow_km_s, before, after):  #
 
 
 @njit(cache=True, error_model="numpy")
-def scan(state, good, slack_km, role, half_s, reach_km, slow_km_s, first, final, pairs, values):  # type: ignore[no-untyped-def]
+def scan(state, good, slack_km, role, half_s, reach_km, slow_km_s, first, pairs, values):  # type: ignore[no-untyped-def]
     """Find the candidates of a block.
 
     Args:
@@ -363,7 +363,7 @@ def scan(state, good, slack_km, role, half_s, reach_km, slow_km_s, first, final,
         half_s: half the step.
         reach_km: what is looked for.
         slow_km_s: pairs slower than this are told as slow, unrefined.
-        first, final: whether the window begins before node 0, and ends after node T - 1, of this block.
+        first: whether the window begins just before node 0.
         pairs: (M, 4) int32, written: i < j, node, kind (1 fast, 2 slow).
         values: (M, 3), written: seconds after the node, distance, speed.
 
@@ -434,7 +434,7 @@ def scan(state, good, slack_km, role, half_s, reach_km, slow_km_s, first, final,
                 slack_km[i] + slack_km[j],
                 slow_km_s,
                 first and k == 0,
-                final and k == nodes - 1,
+                k == nodes - 1,
             )
             if kind > 0:
                 if found < pairs.shape[0]:

@@ -198,7 +198,7 @@ class Screener:
             while True:
                 found, compared = scan(
                     *(state[:size], good[:size], slack, role, half_s, reach_km, slow_km_s),
-                    *(begin == 0, begin + size == self._nodes, pairs, values),
+                    *(begin == 0, pairs, values),
                 )
                 if found <= len(pairs):
                     break
