@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import space_env
 from orbitloop.orbit.elements import Elements
 from orbitloop.orbit.fleet_passes import PassTable, fleet_passes, pass_blocks
-from orbitloop.orbit.formats.tle import parse_tle_file
+from orbitloop.orbit.formats.tle import parse_tle_file, write_tle
 from orbitloop.orbit.frames import EarthOrientation
 from orbitloop.orbit.passes import Station, find_passes
 from orbitloop.reports.figures import Figure, figure_of
+from peer_env import NoEnvironment
 
 START_S = 1_780_185_600.0  # 2026-05-31, the day after the elements
 DAY_S = 86_400.0
@@ -51,7 +53,7 @@ def figures(quick: bool) -> list[Figure]:
     for days in (1,) if quick else (1, 7):
         found += _against_skyfield(fleet, stations, days)
     if not quick:
-        found += _against_brahe(root)
+        found += _against_brahe(fleet, stations, make=True)
     return found + _starlink(root, 10 if quick else 1)
 
 
@@ -260,8 +262,47 @@ def _key(satellite: npt.NDArray[Any], station: npt.NDArray[Any], times_s: FloatA
 # --- brahe ---------------------------------------------------------------------------------------------------------------
 
 
-def _against_brahe(root: Path) -> list[Figure]:
-    return []
+def _against_brahe(fleet: list[Elements], stations: list[Station], make: bool) -> list[Figure]:
+    """One day; brahe's own windows against ours, both with UT1 = UTC."""
+    name = f"passes, {SATELLITES} x {STATIONS}, 1 day, brahe"
+    try:
+        python = space_env.python(make=make)
+    except NoEnvironment as error:
+        return [Figure(name, "not measured", "", note=str(error))]
+    end_s = START_S + DAY_S
+    named = [replace(one, name=f"S{n}") for n, one in enumerate(fleet)]
+    asked = {
+        "start_s": START_S,
+        "end_s": end_s,
+        "sets": [(one.name, *write_tle(one)) for one in named],
+        "places": [(str(n), s.latitude_deg, s.longitude_deg, s.altitude_m) for n, s in enumerate(stations)],
+        "mask_deg": stations[0].min_elevation_deg,
+    }
+    ours_s, peer_s = [], []
+    for _ in range(3):
+        began = time.process_time()
+        table = fleet_passes(fleet, stations, START_S, end_s)
+        ours_s.append(time.process_time() - began)
+        command = [str(python), str(_HERE / "space_passes_brahe.py")]
+        done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["no message"]
+            return [Figure(name, "not measured", "", note=f"brahe failed: {lines[-1][:200]}")]
+        result = json.loads(done.stdout)
+        peer_s.append(result["cpu_s"])
+    mine = _key(table.satellite_index, table.station_index, table.aos_s)
+    theirs = np.array([(int(s[1:]) * STATIONS + int(m)) * 1e6 + (a - START_S) for s, m, a, _ in result["windows"]])
+    apart = np.abs(np.sort(theirs)[:, None] - np.sort(mine)[None, :]) if theirs.size < 20_000 else np.empty((0, 0))
+    near_ours, near_theirs = apart.min(axis=0), apart.min(axis=1)
+    both = near_theirs[near_theirs < _MATCH_S]
+    missed, extra = int((near_ours >= _MATCH_S).sum()), int((near_theirs >= _MATCH_S).sum())
+    note = (
+        f"brahe {result['version']}, one thread, its defaults, UT1 = UTC for both; of our {mine.size} passes it has not {missed}, "
+        f"of its {theirs.size} we have not {extra} (AOS within {_MATCH_S:g} s are the same); else AOS differ by "
+        f"{np.median(both) * 1e3:.2f} ms (median), {np.percentile(both, 99) * 1e3:.1f} ms (p99)"
+    )
+    ours = statistics.median(ours_s)
+    return [figure_of(f"{name}: CPU time", ours, "s", peer="brahe", peer_value=statistics.median(peer_s), note=note)]
 
 
 # --- Starlink ------------------------------------------------------------------------------------------------------------
