@@ -232,6 +232,21 @@ def test_a_wave_that_rolls_back_keeps_the_update_from_the_others(start):
     assert run.rollout.all_heard()
 
 
+def test_a_first_wave_that_hears_nothing_does_not_keep_the_update_from_the_others(start):
+    """Patience is 4 h: then the next satellite is the first wave."""
+    run, listener = start(job=WAVES)
+    assert not run.run(stop_after=lambda: bool(run.rollout.awaited))
+    ((silent, (_, released_s)),) = run.rollout.awaited.items()
+    (other,) = (one for one in run.satellites if one != silent)
+    beacon = beacon_of(run, other, run.satellites[other].held_digest)
+    run.rollout.hear(beacon, released_s + 3600)
+    assert other not in run.rollout.awaited
+    run.rollout.hear(beacon, released_s + 5 * 3600)
+    assert other in run.rollout.awaited
+    assert listener.said("not waited for") == [f"not waited for any longer: {silent}"]
+    assert not run.rollout.waves.waiting
+
+
 @pytest.mark.slow
 def test_waves_go_on_after_a_restart(start):
     run, _ = start(job=WAVES)

@@ -46,6 +46,27 @@ def test_a_new_rollout_takes_the_place_of_the_one_before() -> None:
     assert waves.out == {"d": "newer"}
 
 
+def test_who_is_silent_holds_nobody_up_and_its_late_word_still_counts() -> None:
+    waves = Waves((2, 1))
+    assert list(waves.start(WAYS, NAMES)) == ["a", "b"]
+    assert waves.lapse(["e"]) == {}, "who is not out is not waited for"
+    assert waves.settle("a", "goal") == {}
+    assert list(waves.lapse(["b"])) == ["c"], "one has confirmed: the next wave"
+    assert waves.settle("b", "base") is None, "late, but a model that it would not keep"
+    assert (waves.out, waves.late, waves.waiting) == ({}, {}, [])
+
+
+def test_a_wave_of_which_nobody_speaks_is_followed_by_one_of_its_size() -> None:
+    waves = Waves((1, 3))
+    waves.start(WAYS, NAMES)
+    assert list(waves.lapse(["a"])) == ["b"]
+    assert waves.number == 1
+    assert waves.settle("a", "goal") == {}, "its late good word is heard, and the wave that is out goes on"
+    assert list(waves.settle("b", "goal") or {}) == ["c", "d", "e"]
+    assert waves.lapse(["c", "d", "e"]) == {}
+    assert waves.out == {}
+
+
 def test_it_comes_back_from_its_state() -> None:
     waves = Waves((1, 2))
     waves.start(WAYS, NAMES)

@@ -102,6 +102,7 @@ class Rollout:
             run.champion = max(held, key=lambda digest: (run.models_by_digest[digest].round, digest == run.champion))
         self._go_on(satellite.name, now_s)
         self._settle(satellite.name, now_s)
+        self._wait_no_longer(now_s)
 
     def acknowledged(self, name: str, event: Acknowledged) -> None:
         """Learn that an item has come up whole."""
@@ -121,8 +122,12 @@ class Rollout:
         """Say whether every satellite has told how its last update ended; with `now_s`, or has been waited for long enough."""
         if now_s is None:
             return not self.awaited and not self.waves.waiting
-        patience_s = self.run.plan.job.spec.training.trigger.patience_hours * 3600.0
-        return all(now_s - released_s > patience_s for _, released_s in self.awaited.values())
+        return all(now_s - released_s > self.patience_s for _, released_s in self.awaited.values())
+
+    @property
+    def patience_s(self) -> float:
+        """How long a satellite is waited for, from the release of its update on."""
+        return self.run.plan.job.spec.training.trigger.patience_hours * 3600.0
 
     def round_of(self, version: int) -> int | None:
         """Return the round whose model an update leads to; None for a version that was never signed."""
@@ -203,6 +208,15 @@ class Rollout:
             self.run.watcher.event(now_s, said)
         else:
             self._send(wave, now_s)
+
+    def _wait_no_longer(self, now_s: float) -> None:
+        """Let no silent satellite hold up a rollout for ever."""
+        overdue = [
+            n for n, (_, released_s) in self.awaited.items() if n in self.waves.out and now_s - released_s > self.patience_s
+        ]
+        if overdue:
+            self.run.watcher.event(now_s, f"not waited for any longer: {', '.join(overdue)}")
+            self._send(self.waves.lapse(overdue), now_s)
 
     def _send(self, wave: Mapping[str, Way], now_s: float) -> None:
         if not wave:
