@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 from skyfield.api import load
@@ -13,7 +15,7 @@ from orbitloop.orbit.inertial import eme2000_to_teme, gcrf_to_teme
 def test_teme_is_skyfields_to_two_metres_in_low_orbit(year: int, metres: float) -> None:
     """Skyfield has IAU 2000A/2006 behind its TEME: the models differ by that much."""
     times_s = parse_utc_s(f"{year}-02-03T05:00:00Z") + np.linspace(0, 300 * 86400, 40)
-    when = load.timescale(builtin=True).utc(1970, 1, 1, 0, 0, times_s)
+    when = load.timescale(builtin=True).from_datetimes([datetime.fromtimestamp(t, UTC) for t in times_s])
     theirs = np.moveaxis(TEME.rotation_at(when), -1, 0)
     point_km = np.array([4000.0, -3500.0, 4500.0])
     apart_m = np.linalg.norm(gcrf_to_teme(times_s) @ point_km - theirs @ point_km, axis=1) * 1000

@@ -73,10 +73,9 @@ def states_at(sets: Sequence[Elements], at_s: float) -> States:
     """Return TEME positions and velocities (N, 3) of sets at one time; NaN where SGP4 has none."""
     if not sets:
         return np.empty((0, 3)), np.empty((0, 3))
-    days = at_s / DAY_S
-    whole = np.floor(days)
+    whole = np.floor(at_s / DAY_S)
     codes, r_km, v_km_s = SatrecArray([one.satrec() for one in sets]).sgp4(
-        np.array([whole + _UNIX_JD]), np.array([days - whole])
+        np.array([whole + _UNIX_JD]), np.array([(at_s - whole * DAY_S) / DAY_S])
     )
     gone = codes[:, 0] != 0
     r_km[gone], v_km_s[gone] = np.nan, np.nan

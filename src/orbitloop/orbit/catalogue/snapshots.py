@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from orbitloop.orbit.elements import Elements
 
-_DATE = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?:[T_ -]?(\d\d)(?::?-?(\d\d))?)?(?!\d)", re.ASCII)
+_DATE = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?:[T_ ](\d\d)(?:[:-]?(\d\d))?)?(?!\d)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
