@@ -22,7 +22,7 @@ from orbitloop.orbit.propagate import states
 from orbitloop.orbit.thermal import NODES, Temperatures, ThermalModel, absorbed_w, heat, limits_broken, temperatures
 from orbitloop.records.contact import ContactWindow
 from orbitloop.reports.plots.canvas import kind_of
-from orbitloop.reports.plots.energy import EnergyCurves, draw_energy, draw_fleet_energy
+from orbitloop.reports.plots.energy import EnergyCurves, draw_energy, draw_fleet_energy, shadows
 from orbitloop.resources.fleet import Satellite
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.fleet import contacts, elements_of, power_of
@@ -58,6 +58,7 @@ class EnergyForecast:
             "satellite": self.satellite,
             "start": iso_utc(span[0]),
             "end": iso_utc(span[1]),
+            "shadows": [[iso_utc(a), iso_utc(b)] for a, b in shadows(found.times_s, found.light)],
             "contacts": len(self.contacts),
             "contact_s": round(sum(w.duration_s for w in self.contacts), 1),
             "min_soc": round(float(found.soc.min()), 4),

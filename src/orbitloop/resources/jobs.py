@@ -192,8 +192,8 @@ class Update(Section):
     """The time after it."""
     waves: Annotated[tuple[Annotated[int, Field(ge=1, le=100_000), Integral], ...], Many] = later(())
     """Roll out by waves: so many satellites first, then so many more, then the rest. A wave starts when all of the one before
-    have confirmed; one that rolls back or refuses ends the rollout; one that is silent for `trigger.patienceHours` is not waited
-    for. Empty = all satellites at once."""
+    have confirmed. One that rolls back or refuses ends the rollout; one that is silent for `trigger.patienceHours` is waited
+    for no longer. Empty = all satellites at once."""
 
 
 class Budgets(Section):
