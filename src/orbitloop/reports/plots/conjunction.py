@@ -126,7 +126,8 @@ def tradeoff_picture(title: str, points: Sequence[OptionPoint], goal_probability
         if nothing is not None:
             left.axhline(max(nothing.probability, LEAST_PROBABILITY), color=BAD, linestyle="--", label="doing nothing")
         left.axhline(goal_probability, color=GOOD, linestyle="--", label=f"goal, {goal_probability:g}")
-        left.set_xscale("log")
+        if burns:
+            left.set_xscale("log")
         left.set_yscale("log")
         left.set_xlabel("burn along the track, mm/s (solid: faster, dotted: slower)")
         left.set_ylabel("collision probability")
