@@ -41,6 +41,8 @@ _MU_KM3_S2 = 398_600.8
 _RADIUS_WGS72_KM = 6_378.135
 _J2 = 0.001_082_616
 _OWN_BOUNDS: Final = (1.0, 3.0)
+# No noise is below what the last digits of a set can tell: 1e-4 degrees, rounded in both sets; a metre of axis is ours to add.
+_LEAST_KM, _LEAST_DEG = 0.001, 1e-4 / 6**0.5
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -52,11 +54,13 @@ class Scores:
         tilt = np.array([of.sets[i].inclination_deg for i in of.newer], np.float64)
         groups = peer_groups(np.where(of.ok, of.height_km, np.nan), tilt)
         objects = of.norad_id
-        self.axis, axis_sigma = _score(of.axis_km, of.span_d, groups, objects, growth=1.0)
-        self.inclination, _ = _score(of.inclination_deg, of.span_d, groups, objects, growth=0.0)
+        self.axis, axis_sigma = _score(of.axis_km, of.span_d, groups, objects, growth=1.0, least=_LEAST_KM)
+        self.inclination, _ = _score(of.inclination_deg, of.span_d, groups, objects, growth=0.0, least=_LEAST_DEG)
         sine = np.sin(np.radians(tilt))
         self.drift_deg = _node_drift_deg(of, tilt) * sine
-        self.node, _ = _score(of.node_deg * sine, of.span_d, groups, objects, growth=0.0, slack=self.drift_deg)
+        self.node, _ = _score(
+            of.node_deg * sine, of.span_d, groups, objects, growth=0.0, least=_LEAST_DEG, slack=self.drift_deg
+        )
         finite = axis_sigma[np.isfinite(axis_sigma)]
         quiet_km = float(np.percentile(finite, 10)) if finite.size else np.nan
         self.sigmas = sigmas
@@ -75,9 +79,11 @@ def _score(
     groups: npt.NDArray[np.int64],
     objects: npt.NDArray[np.int64],
     growth: float,
+    least: float,
     slack: FloatArray | float = 0.0,
 ) -> tuple[FloatArray, FloatArray]:
     location, scale = peer_noise(values, span_d, groups, growth)
+    scale = np.maximum(scale, least)
     location = np.clip(location, -scale, scale)
     sigma = own_scale(values, location, scale, objects, _OWN_BOUNDS)
     with np.errstate(invalid="ignore", divide="ignore"):
