@@ -9,13 +9,17 @@ detectors' declared ones.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+import peer_env
 from orbitloop.apps.catalogue import load_snapshots, read_snapshot
 from orbitloop.orbit.catalogue.crosstags import cross_tags
 from orbitloop.orbit.catalogue.detections import check
@@ -24,7 +28,10 @@ from orbitloop.orbit.catalogue.predictions import histories, residuals
 from orbitloop.orbit.catalogue.presence import stale
 from orbitloop.orbit.catalogue.regimes import heights_km, mean_axis_km, regimes
 from orbitloop.orbit.catalogue.snapshots import Snapshot
-from orbitloop.orbit.elements import DAY_S, Elements
+from orbitloop.orbit.elements import DAY_S, Elements, from_orbit
+from orbitloop.orbit.formats.oem import Ephemeris, parse_oem, write_oem
+from orbitloop.orbit.formats.states import StateCovariance
+from orbitloop.orbit.propagate import states
 from orbitloop.reports.figures import Figure, figure_of
 
 SIGMAS = 6.0
@@ -50,6 +57,7 @@ def figures(quick: bool) -> list[Figure]:
         *_cross_tags(snapshots, rng, count // 2),
         *_staleness(snapshots, rng, count),
         *_quiet(folder, rng, 500 if quick else 3000),
+        *_messages(make=not quick),
     ]
 
 
@@ -225,3 +233,41 @@ def _quiet(folder: Path, rng: np.random.Generator, count: int) -> list[Figure]:
         figure_of("catalogue: quiet pairs flagged", round(sum(flags.values()) / len(flags), 5), f"of {len(flags)}",
                   note=f"{objects} of {len(made)} objects in a week; noise of t(3), drag off by 20 % for all and 10 % each")
     ]  # fmt: skip
+
+
+def _messages(*, make: bool) -> list[Figure]:
+    """Let the `oem` package read what we write, in both forms, and read what it writes."""
+    name = "messages: ephemerides, another reader (oem 0.4.1)"
+    try:
+        interpreter = peer_env.python(_HERE / ".env-messages", _HERE / "peers" / "messages-requirements.txt", "oem", make=make)
+    except peer_env.NoEnvironment as error:
+        return [Figure(name, "not measured", "", note=str(error))]
+    one = from_orbit("BIRD", 1_780_000_000.0, 550, 53, eccentricity=0.001)
+    times = np.asarray(one.epoch_s + 60.0 * np.arange(120), np.float64)
+    r_km, v_km_s = states(one, times)
+    doubt = StateCovariance(float(times[0]), "RTN", np.diag([1.0, 4.0, 9.0, 1e-6, 2e-6, 3e-6]) + 1e-8)
+    made = Ephemeris("BIRD", "2026-001A", times, r_km, v_km_s, "EME2000", method="LAGRANGE", degree=9, covariances=(doubt,))
+    asked = [30.0, 1234.5, 7000.0]
+    ours_r, ours_v = made.at(times[0] + np.array(asked))
+    worst, back, between = 0.0, 0.0, 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for form, ending in (("kvn", "oem"), ("xml", "xml")):
+            path = Path(folder) / f"ours.{ending}"
+            path.write_text(write_oem([made], form, 0.0))  # type: ignore[arg-type]
+            command = [str(interpreter), str(_HERE / "peers" / "read_oem.py"), str(path), json.dumps(asked), folder]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            if done.returncode:
+                return [Figure(name, "refused", "", note=done.stderr.strip().splitlines()[-1][:200])]
+            (theirs,) = json.loads(done.stdout)
+            worst = max(worst, float(np.abs(np.array(theirs["states"]) - np.hstack([r_km, v_km_s])).max()))
+            worst = max(worst, float(np.abs(np.array(theirs["covariances"][0]) - doubt.matrix).max()))
+            between = max(between, float(np.abs(np.array(theirs["between"]) - np.hstack([ours_r, ours_v])).max()))
+            for written in ("theirs.oem", "theirs.xml"):
+                (again,) = parse_oem((Path(folder) / written).read_text(), written)
+                back = max(back, float(np.abs(np.hstack([again.r_km - r_km, again.v_km_s - v_km_s])).max()))
+    note = "KVN and XML, 120 states, covariance, Lagrange of degree 9; the worst number, km or km/s"
+    return [
+        figure_of(f"{name}, states and covariance", worst, "km", at_most=1e-9, note=note),
+        figure_of(f"{name}, between the states", between, "km", at_most=1e-6),
+        figure_of("messages: ephemerides that it writes, read by us", back, "km", at_most=1e-6),
+    ]

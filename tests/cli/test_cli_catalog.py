@@ -14,9 +14,11 @@ from typer.testing import CliRunner
 from orbitloop.cli.main import app
 from orbitloop.orbit.elements import DAY_S, Elements, from_orbit
 from orbitloop.orbit.formats.fields import format_time
-from orbitloop.orbit.formats.oem import Ephemeris, write_oem
-from orbitloop.orbit.formats.tle import write_tle_file
+from orbitloop.orbit.formats.oem import Ephemeris, parse_oem, write_oem
+from orbitloop.orbit.formats.opm import parse_opm
+from orbitloop.orbit.formats.tle import parse_tle_file, write_tle_file
 from orbitloop.orbit.frames import teme_to_ecef
+from orbitloop.orbit.inertial import eme2000_to_teme
 from orbitloop.orbit.propagate import states
 
 START_S = 1_780_000_000.0
@@ -159,3 +161,23 @@ def test_a_bad_line_is_told_and_the_rest_goes_in(tmp_path: Path) -> None:
     assert "x.tle, line 5, column 69: checksum" in result.stderr
     assert "(object 101)" in result.stderr
     assert "2 sets, 2 new" in result.stdout
+
+
+def test_ephemeris_is_where_sgp4_flies(filled: Path, tmp_path: Path) -> None:
+    db, one = ("--catalog", filled / "c.db"), parse_tle_file((filled / "birds_2026-05-30T23.tle").read_text())[0][7]
+    for ending in ("oem", "xml"):
+        out = tmp_path / f"x.{ending}"
+        told = one_object(invoke("ephemeris", one.norad_id, out, *db, "--hours", "1", "--json"))
+        (made,) = parse_oem(out.read_text())
+        assert (told["states"], made.times_s.size, made.frame) == (61, 61, "TEME")
+        np.testing.assert_allclose(made.r_km, states(one, made.times_s)[0], rtol=0, atol=1e-5)
+    assert invoke("ephemeris", one.norad_id, tmp_path / "x.opm", *db, "--frame", "EME2000").exit_code == 0
+    state = parse_opm((tmp_path / "x.opm").read_text())
+    there = eme2000_to_teme([state.epoch_s])[0] @ state.r_km
+    np.testing.assert_allclose(there, states(one, [state.epoch_s])[0][0], atol=1e-5)
+    for words in (
+        (tmp_path / "x.doc",),
+        (tmp_path / "x.oem", "--frame", "MOON"),
+        (tmp_path / "x.oem", "--hours", "9000", "--step", "1"),
+    ):
+        assert invoke("ephemeris", one.norad_id, *words, *db).exit_code == 17

@@ -1,7 +1,8 @@
-"""Position keeping for people: observed positions from a file against an object of the catalogue, and the corrected set out."""
+"""Positions for people: observed ones against an object of the catalogue, and the corrected set out; predicted ones as OEM."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,16 @@ import numpy as np
 from orbitloop.apps.catalogue import find_object, newest_sets, read_bounded, replace_file
 from orbitloop.errors import ElementsError, OrbitloopError
 from orbitloop.orbit.elements import DAY_S, Elements
-from orbitloop.orbit.formats.ndm import looks_like_xml
-from orbitloop.orbit.formats.oem import parse_oem
+from orbitloop.orbit.formats.fields import format_time
+from orbitloop.orbit.formats.ndm import looks_like_xml, write_kvn
+from orbitloop.orbit.formats.oem import Ephemeris, parse_oem, write_oem
+from orbitloop.orbit.formats.opm import OrbitState, message_of_state
 from orbitloop.orbit.formats.positions import parse_positions
-from orbitloop.orbit.position import Correction, Judgement, Positions, correct, judge, to_teme
+from orbitloop.orbit.position import Correction, Judgement, Positions, correct, from_teme, judge, to_teme
+from orbitloop.orbit.propagate import states
 
 MAX_BYTES = 128 << 20
+MAX_STATES = 500_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +56,18 @@ def read_positions(path: Path, frame: str, dut1_s: float) -> tuple[Positions, li
     return Positions(times, to_teme(r_km, times, frame, dut1_s)), bad
 
 
+def newest_of(catalogue: Path, files: Sequence[Path], name: str) -> Elements:
+    """Return the newest set of the object that a user calls by number or name.
+
+    Raises:
+        ElementsError: there is no such object, or several.
+        StateError: the catalogue cannot be read.
+    """
+    sets, _ = newest_sets(catalogue, files)
+    number = find_object({one.norad_id: one.name for one in sets}, name)
+    return next(one for one in sets if one.norad_id == number)
+
+
 def keep(
     catalogue: Path,
     files: Sequence[Path],
@@ -70,9 +87,7 @@ def keep(
         ElementsError: there is no such object, the positions cannot be read, or the set cannot be propagated to them.
         StateError: the catalogue cannot be read.
     """
-    sets, _ = newest_sets(catalogue, files)
-    number = find_object({one.norad_id: one.name for one in sets}, name)
-    elements = next(one for one in sets if one.norad_id == number)
+    elements = newest_of(catalogue, files, name)
     observed, bad = read_positions(positions, frame, dut1_s)
     judgement = judge(elements, observed, sigmas=sigmas, bounds_rtn_km=bounds_rtn_km)
     correction, why_not = None, "not asked for"
@@ -107,3 +122,37 @@ def write_residual_plot(kept: Kept, path: Path) -> None:
         used=correction.used if correction else None,
     )
     replace_file(path, draw_residuals(drawn, kind))
+
+
+def write_ephemeris(
+    elements: Elements, path: Path, start_s: float, span_s: float, step_s: float, frame: str, created_s: float
+) -> int:
+    """Write where SGP4 takes an object: an OEM (.oem, .xml), or its state at the start as an OPM (.opm); return how many.
+
+    The OEM names Lagrange of degree 9 as its interpolation: SGP4's velocities are no slopes of its positions (`formats.oem`).
+
+    Raises:
+        ElementsError: the ending is another, there are too many states, or the object cannot be propagated to one of the times.
+        StateError: the file cannot be written.
+    """
+    ending = path.suffix.lower()
+    if ending not in (".oem", ".xml", ".opm"):
+        raise ElementsError(f"states are written as .oem, .xml or .opm, not {path.suffix!r}", where=str(path))
+    count = 1 if ending == ".opm" else math.floor(span_s / step_s + 1e-9) + 1
+    if count > MAX_STATES:
+        raise ElementsError(f"{count} states are more than {MAX_STATES}", remedy="take a longer --step or a shorter time")
+    times = np.asarray(start_s + step_s * np.arange(count), np.float64)
+    r_km, v_km_s = states(elements, times)
+    turn = from_teme(times, frame)
+    r_km, v_km_s = (np.asarray(np.einsum("tij,tj->ti", turn, vectors), np.float64) for vectors in (r_km, v_km_s))
+    name, designator = elements.name, elements.designator
+    if ending == ".opm":
+        state = OrbitState(name, designator, start_s, r_km[0], v_km_s[0], frame.upper())
+        text = write_kvn(message_of_state(state, created_s))
+    else:
+        method, degree = ("LAGRANGE", min(9, count - 1)) if count > 1 else ("", 0)
+        note = f"SGP4 from elements of {format_time(elements.epoch_s)} UTC"
+        made = Ephemeris(name, designator, times, r_km, v_km_s, frame.upper(), method=method, degree=degree, comments=(note,))
+        text = write_oem([made], "xml" if ending == ".xml" else "kvn", created_s)
+    replace_file(path, text.encode())
+    return count

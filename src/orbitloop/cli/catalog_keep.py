@@ -1,4 +1,4 @@
-"""Position keeping as a command, and the options that it shares with the others of `catalog`."""
+"""Commands on positions, observed and predicted, and the options that they share with the others of `catalog`."""
 
 from __future__ import annotations
 
@@ -141,6 +141,54 @@ def _tell_kept(kept: Kept, result: dict[str, Any], save: Path | None, plot: Path
             said += list(write_tle(correction.elements))
     said += [f"written: {path}" for path in (save if correction else None, plot) if path is not None]
     show(rows, *said)
+
+
+def ephemeris(
+    name: Annotated[str, typer.Argument(metavar="OBJECT", help="Catalogue number or name.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write: .oem (KVN), .xml, or .opm for one state.")],
+    files: Files = None,
+    catalogue: Catalog = DEFAULT_CATALOG,
+    start: Annotated[
+        str | None, typer.Option("--start", metavar="TIME", help="First time, UTC.  [default: the set's epoch]")
+    ] = None,
+    hours: Annotated[float, typer.Option("--hours", metavar="H", min=0, max=10_000, help="How long.")] = 24.0,
+    step: Annotated[float, typer.Option("--step", metavar="S", min=0.1, help="Seconds from state to state.")] = 60.0,
+    frame: Annotated[str, typer.Option("--frame", metavar="NAME", help="TEME, EME2000 or GCRF.")] = "TEME",
+    json_output: Json = False,
+) -> None:
+    """Write where SGP4 takes an object, as a CCSDS ephemeris (OEM), or its state at one time (OPM).
+
+    \b
+    Examples:
+      orbitloop catalog ephemeris 25544 iss.oem --hours 48 --frame EME2000
+      orbitloop catalog ephemeris STARLINK-1008 state.opm fleet.tle --start 2026-05-31T00:00:00Z
+
+    \b
+    Exit codes: 0 done; 17 no such object, or it cannot be propagated so far; 23 no catalogue, or OUT cannot be written.
+    """
+    from orbitloop.apps.positions import newest_of, write_ephemeris
+    from orbitloop.clock import iso_utc
+
+    when_s = parse_time(start, "--start")
+    elements = newest_of(catalogue, files or [], name)
+    first_s = elements.epoch_s if when_s is None else when_s
+    count = write_ephemeris(elements, out, first_s, hours * 3600.0, step, frame, time.time())
+    if json_output:
+        print_json({**brief(elements), "file": str(out), "states": count, "start_s": first_s, "frame": frame.upper()})
+    else:
+        show(f"{out}: {elements.name}, {count} states from {iso_utc(first_s)}, {frame.upper()}")
+
+
+def parse_time(text: str | None, hint: str) -> float | None:
+    """Read a time of the command line."""
+    from orbitloop.clock import parse_utc_s
+
+    if text is None:
+        return None
+    try:
+        return parse_utc_s(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time like 2026-05-30T22:00:00Z", param_hint=hint) from error
 
 
 def brief(one: Elements) -> dict[str, Any]:

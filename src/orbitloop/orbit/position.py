@@ -126,6 +126,21 @@ def to_teme(r_km: npt.ArrayLike, times_s: npt.ArrayLike, frame: str, dut1_s: flo
     raise ElementsError(f"positions in frame {frame[:20]!r} are not supported", remedy=f"give them in {', '.join(FRAMES)}")
 
 
+def from_teme(times_s: npt.ArrayLike, frame: str) -> FloatArray:
+    """Return the matrices (T, 3, 3) that turn TEME vectors into an inertial frame: positions and velocities alike.
+
+    Raises:
+        ElementsError: the frame is not TEME, EME2000 or GCRF.
+    """
+    times = np.atleast_1d(np.asarray(times_s, np.float64))
+    turns = {"EME2000": eme2000_to_teme, "GCRF": gcrf_to_teme}
+    if frame.upper() == "TEME":
+        return np.broadcast_to(np.eye(3), (times.size, 3, 3)).copy()
+    if frame.upper() not in turns:
+        raise ElementsError(f"states in frame {frame[:20]!r} are not supported", remedy=f"take TEME, {' or '.join(turns)}")
+    return np.asarray(np.swapaxes(turns[frame.upper()](times), 1, 2))
+
+
 def judge(
     elements: Elements, observed: Positions, *, sigmas: float = 3.0, bounds_rtn_km: tuple[float, float, float] | None = None
 ) -> Judgement:
