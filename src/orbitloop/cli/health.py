@@ -73,8 +73,8 @@ def check(
 
     \b
     Examples:
-      orbitloop health power.csv
-      orbitloop health power.csv --config limits.yaml --proposals proposals/ --plot power.png
+      orbitloop health check power.csv
+      orbitloop health check power.csv --config limits.yaml --proposals proposals/ --plot power.png
       orbitloop health check A-1.npz --method streaming --json
 
     \b
