@@ -27,6 +27,8 @@ from orbitloop.cli import (
     model,
     onboard,
     passes,
+    pc,
+    plan,
     quantise,
     screen,
     trust,
@@ -104,6 +106,7 @@ for _command in (
     detect.detect,
     model.evaluate,
     passes.passes,
+    plan.plan,
     mission.report,
     check.validate,
 ):
@@ -117,6 +120,7 @@ app.add_typer(trust.app, name="trust")
 app.add_typer(onboard.app, name="onboard")
 app.command()(screen.screen)
 app.add_typer(conjunctions.app, name="conjunctions")
+app.command()(pc.pc)
 app.add_typer(health.app, name="health")
 app.command("doctor")(doctor.doctor)
 app.command("bench")(inventory.bench)

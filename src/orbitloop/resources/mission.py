@@ -19,7 +19,8 @@ from orbitloop.records.ids import digest_json
 from orbitloop.resources.data import Dataset, Model
 from orbitloop.resources.fleet import GroundStation, Satellite
 from orbitloop.resources.jobs import IncrementalLearningJob
-from orbitloop.resources.meta import Integral, Many, Metadata, Name, Resource, Section, Text, UtcText, wrong
+from orbitloop.resources.meta import Integral, Many, Metadata, Name, Resource, Section, Text, UtcText, later, wrong
+from orbitloop.resources.planning import Planning
 from orbitloop.resources.problems import InvalidManifest, Path, Problem, dotted
 
 R = TypeVar("R", bound=Resource)
@@ -73,6 +74,8 @@ class MissionSpec(Section):
     """How often the camera takes a scene."""
     trust: Trust = Trust()
     """How strict the satellites are about what is signed."""
+    planning: Planning = later(Planning())
+    """Who gets an antenna where passes compete."""
     training_hours: float = Field(default=1.0, ge=0, le=1000)
     """Virtual hours that a training takes on the ground."""
     description: Text = ""

@@ -30,7 +30,7 @@ from orbitloop.orbit.formats.omm import parse_omm
 from orbitloop.orbit.formats.tle import parse_tle
 from orbitloop.orbit.link_budget import LinkRates
 from orbitloop.orbit.passes import Station
-from orbitloop.orbit.plan import contact_plan
+from orbitloop.orbit.plan import PlanSettings, contact_plan
 from orbitloop.plugins.registry import Registry
 from orbitloop.records.contact import ContactPlan
 from orbitloop.resources.fleet import ElementsOrbit, GroundStation, OmmOrbit, Satellite, TleOrbit
@@ -152,12 +152,15 @@ def contacts(plan: MissionPlan) -> ContactPlan:
 
     Raises:
         ElementsError: an orbit is malformed or decays within the mission.
+        PlanningError: contested passes cannot be planned.
     """
     stations = [station_of(n, s) for n, s in plan.stations.items()]
     elements = {n: elements_of(n, s, plan.start_s) for n, s in plan.satellites.items()}
     rates = {(n, m): link_rates(s, station) for n, s in plan.satellites.items() for m, station in plan.stations.items()}
     guard_s = max((s.spec.link.guard_s for s in plan.satellites.values()), default=5.0)
-    return contact_plan(elements, stations, rates, plan.start_s, plan.end_s, guard_s)
+    asked = plan.mission.spec.planning
+    settings = PlanSettings(asked.policy, asked.min_contact_s, asked.pieces, plan.seed)
+    return contact_plan(elements, stations, rates, plan.start_s, plan.end_s, guard_s, settings)
 
 
 def policy_of(plan: MissionPlan) -> Policy:

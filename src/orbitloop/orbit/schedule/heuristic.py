@@ -36,7 +36,7 @@ class Effort:
 
     per_opportunity: float = 400.0 if COMPILED else 20.0
     least: int = 2_000 if COMPILED else 0
-    most: int = 1_000_000 if COMPILED else 2_000
+    most: int = 250_000 if COMPILED else 2_000
 
 
 def solve(

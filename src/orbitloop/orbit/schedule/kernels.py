@@ -8,6 +8,8 @@ Without numba the same code runs uncompiled: right, and fast enough for a missio
 Longer than other modules, since compiled code of one kind should be compiled, and read, together.
 """
 
+# mypy: disable-error-code="no-any-return"
+# What numba compiles is untyped to mypy.
 from __future__ import annotations
 
 from typing import NamedTuple

@@ -12,7 +12,6 @@ then may be among them. Leaves to others: value (`value`), validity (`check`), s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -245,25 +244,32 @@ class Plan:
         order = np.lexsort((i, a))
         i, a, b = i[order], a[order], b[order]
         antenna = np.zeros(i.size, np.int32)
-        free_from: dict[int, list[int]] = {}
-        for row, (station, begin, until) in enumerate(zip(problem.station[i].tolist(), a.tolist(), b.tolist(), strict=True)):
-            free = free_from.setdefault(station, [0] * int(problem.antennas[station]))
-            fits = [(until_tick, n) for n, until_tick in enumerate(free) if until_tick <= begin]
-            if not fits:
-                name = problem.stations[station]
-                raise PlanningError(f"station {name!r} has no antenna free at tick {begin}", where="plan")
-            chosen = max(fits, key=lambda f: (f[0], -f[1]))[1]
-            free[chosen] = until + int(problem.setup_ticks[station])
-            antenna[row] = chosen
+        station = problem.station[i]
+        free_at = np.asarray(b, np.int64) + problem.setup_ticks[station]
+        by_station = np.argsort(station, kind="stable")
+        edges = np.searchsorted(station[by_station], np.arange(len(problem.stations) + 1))
+        for s in range(len(problem.stations)):
+            rows = by_station[edges[s] : edges[s + 1]]
+            if problem.antennas[s] == 1 and (a[rows[1:]] >= free_at[rows[:-1]]).all():
+                continue
+            antenna[rows] = _colours(problem, s, a[rows].tolist(), free_at[rows].tolist())
         return cls(i, a, b, antenna)
+
+
+def _colours(problem: Problem, station: int, start: list[int], free_at: list[int]) -> list[int]:
+    """Give a station's contacts, in order of start, antennas."""
+    free, out = [0] * int(problem.antennas[station]), []
+    for begin, until in zip(start, free_at, strict=True):
+        fits = [(tick, -n) for n, tick in enumerate(free) if tick <= begin]
+        if not fits:
+            name = problem.stations[station]
+            raise PlanningError(f"station {name!r} has no antenna free at tick {begin}", where="plan")
+        chosen = -max(fits)[1]
+        free[chosen] = until
+        out.append(chosen)
+    return out
 
 
 def straight_profiles() -> FloatArray:
     """Return the one profile of a rate that does not depend on elevation."""
     return np.array([[0.0, 1.0]])
-
-
-def ordered_columns(columns: Mapping[str, npt.NDArray[Any]], keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """Return columns of opportunities in the order that a problem wants, ties broken by `keys`: the same on every machine."""
-    order = np.lexsort([columns[k] for k in reversed(keys)])
-    return {name: column[order] for name, column in columns.items()}

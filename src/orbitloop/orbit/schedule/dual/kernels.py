@@ -1,5 +1,7 @@
 """The relaxed problem of each satellite, given what a tick of each antenna costs. Theory: `orbitloop.orbit.schedule.bounds`."""
 
+# mypy: disable-error-code="no-any-return"
+# What numba compiles is untyped to mypy.
 from __future__ import annotations
 
 import numpy as np

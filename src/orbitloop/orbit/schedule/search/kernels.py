@@ -4,6 +4,8 @@ Every change is logged, so that a move that does not gain is undone exactly. The
 `orbitloop.orbit.schedule.heuristic`.
 """
 
+# mypy: disable-error-code="no-any-return"
+# What numba compiles is untyped to mypy.
 from __future__ import annotations
 
 import numpy as np
