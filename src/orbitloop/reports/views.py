@@ -192,15 +192,16 @@ def bytes_chart(report: MissionReport) -> Markup:
     sizes = report.bytes
     updates = sum(r.update is not None for r in report.rounds)
     flying = max(len(report.satellites), 1)
+    whole = sizes.full_model * updates * flying
     down = f"{percent(sizes.downlinked / sizes.captured)} of it" if sizes.captured > 0 else ""
     rows = [Bar("captured (raw images)", sizes.captured, "plain"), Bar("sent down", sizes.downlinked, "down", down)]
     rows += [Bar(f"· {kind}", n, "down faint") for kind, n in _largest(sizes.downlinked_by_kind)]
     if updates:
-        often = f"{updates} time{'s' if updates > 1 else ''}" + (f" to {flying} satellites" if flying > 1 else "")
-        rows.append(Bar(f"full model, {often}", sizes.full_model * updates * flying, "plain", "if sent whole", True))
+        name = f"full model, {updates * flying} time{'s' if updates * flying > 1 else ''}"
+        note = f"if sent whole, {updates} to each of {flying}" if flying > 1 else "if sent whole"
+        rows.append(Bar(name, whole, "plain", note, True))
     else:
         rows.append(Bar("full model", sizes.full_model, "plain", apart=True))
-    whole = sizes.full_model * updates * flying
     share = f"{percent(sizes.uplinked / whole)} of it" if whole > 0 else ""
     rows.append(Bar("sent up", sizes.uplinked, "up", share))
     rows += [Bar(f"· {kind}", n, "up faint") for kind, n in _largest(sizes.uplinked_by_kind)]
@@ -299,7 +300,7 @@ def battery_chart(report: MissionReport) -> Markup:
 
     def show(value: float) -> str:
         if shares:
-            return percent(value)
+            return f"{100 * value:.0f} %"
         return f"{value:.0f} Wh" if abs(value) >= 10 else f"{value:.2g} Wh"
 
     what = "Battery charge as a share of each capacity" if shares else "Battery charge in watt hours"

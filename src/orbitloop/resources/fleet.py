@@ -2,7 +2,7 @@
 
 A satellite's orbit stands in one of three forms, told apart by their fields. Turning it into states is the orbit package's
 work; here only what can be seen without propagating is checked (ranges, TLE checksums, the fields that an OMM must have).
-What a satellite's energy and temperature follow from stands in `power`.
+What a satellite's energy and temperature follow from stands in `power` and `thermal`.
 
 Defaults describe a 12U CubeSat of the Tiansuan class: a Raspberry Pi as computer (4.8 W), 25 W of panels.
 """
