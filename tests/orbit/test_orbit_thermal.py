@@ -140,3 +140,28 @@ def test_limits_that_are_passed_are_told_with_the_time() -> None:
 def test_what_cannot_be(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"not above|outside"):
         replace(MODEL, **bad)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-3, 1), st.floats(-2, 1), st.floats(-1, 3), st.floats(-2, 2), st.floats(-2, 1), st.integers(0, 2**32 - 1))
+def test_whatever_the_lumps_it_stays_between_cold_and_the_hottest_steady_state(
+    panel_mass: float, panel_area: float, mass: float, payload: float, panel: float, seed: int
+) -> None:
+    """No step overshoots: foils of grams and conductances over four decades, under steps of up to two minutes."""
+    model = replace(
+        MODEL,
+        panel_mass_kg_m2=10**panel_mass,
+        panel_area_m2=10**panel_area,
+        mass_kg=10**mass,
+        payload_bus_w_k=10**payload,
+        panel_bus_w_k=10**panel,
+    )
+    rng = np.random.default_rng(seed)
+    times = START_S + np.cumsum(rng.uniform(1, 120, 120))
+    lit = (np.arange(119) // 30) % 2
+    flow = np.stack([model.panel_area_m2 * (100 + 1200 * lit), 80 * (1 + lit), np.full(119, rng.uniform(0, 20))], axis=1)
+    found = temperatures(model, times, flow, warm_up_s=1000.0).celsius + 273.15
+    hottest = steady_k(model, flow.max(axis=0)).max()
+    assert np.isfinite(found).all()
+    assert found.min() > 3.0
+    assert found.max() < 1.03 * hottest

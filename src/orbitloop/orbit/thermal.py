@@ -38,6 +38,8 @@ ALBEDO = 0.30
 ZERO_C_K = 273.15
 NODES = ("panels", "bus", "payload")
 _GAMMA = 1 + 1 / 2**0.5  # makes ROS2 stable for any step
+_STIFFEST = 2.0
+"""Steps in units of a node's own time: one that is faster is slowed to this, since T^4 makes larger steps overshoot."""
 WARM_UP = 12
 """Revolutions of warm-up: the first one, again and again, so that the start is no guess of ours."""
 
@@ -183,10 +185,13 @@ def temperatures(model: ThermalModel, times_s: FloatArray, absorbed: FloatArray,
 
 
 def _course(model: ThermalModel, steps_s: FloatArray, absorbed: FloatArray, kelvin: FloatArray) -> FloatArray:
-    radiating, conduct, capacity = STEFAN_BOLTZMANN_W_M2_K4 * model.radiating_m2, model.conductance_w_k, model.capacity_j_k
+    radiating, conduct = STEFAN_BOLTZMANN_W_M2_K4 * model.radiating_m2, model.conductance_w_k
+    hottest = max(float(kelvin.max()), float(steady_k(model, absorbed.max(axis=0)).max()))
+    fastest = (4 * radiating * hottest**3 - np.diag(conduct)) / _STIFFEST  # W/K
     out = np.empty((steps_s.size + 1, 3))
     out[0] = kelvin
     for n, (step_s, flow) in enumerate(zip(steps_s.tolist(), absorbed, strict=True)):
+        capacity = np.maximum(model.capacity_j_k, step_s * fastest)
         slope = conduct - np.diag(4 * radiating * kelvin**3)
         implicit = np.linalg.inv(np.diag(capacity) - _GAMMA * step_s * slope)
         first = implicit @ (flow - radiating * kelvin**4 + conduct @ kelvin)
