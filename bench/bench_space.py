@@ -13,7 +13,7 @@ import sys
 
 from orbitloop.reports.figures import Figure
 
-PARTS = ("sgp4", "catalogue", "passes", "screening", "pc", "health", "planner")
+PARTS = ("sgp4", "catalogue", "passes", "screening", "pc", "conjunctions", "health", "planner")
 
 
 def run(quick: bool) -> list[Figure]:

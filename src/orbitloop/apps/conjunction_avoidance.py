@@ -34,6 +34,7 @@ from orbitloop.orbit.conjunction.encounter import Encounter
 from orbitloop.orbit.conjunction.events import Event, EventUpdate, Source, swapped
 from orbitloop.orbit.conjunction.motion import elements_from_state, eme2000_to_teme, manoeuvred
 from orbitloop.orbit.conjunction.screening import screen
+from orbitloop.orbit.conjunction.uncertainty import kind_of
 from orbitloop.orbit.elements import DAY_S, Elements, from_orbit
 from orbitloop.orbit.passes import Pass, Station, find_passes
 from orbitloop.resources.meta import Metadata
@@ -80,9 +81,13 @@ class AvoidanceReport:
         """Return the end of the last pass in which the burn can be commanded, or None."""
         if option.burn_s is None or self.passes is None:
             return None
-        latest_s = option.burn_s - self.settings.prepare_s
-        ends = [p.los_s for p in self.passes if p.aos_s >= self.now_s and p.los_s <= latest_s]
-        return max(ends, default=None)
+        return command_by(option.burn_s, self.passes, self.now_s, self.settings)
+
+
+def command_by(burn_s: float, passes: Sequence[Pass], now_s: float, settings: AvoidanceSettings) -> float | None:
+    """Return the end of the last whole pass between now and the time that a burn's preparation begins, or None."""
+    ends = [p.los_s for p in passes if p.aos_s >= now_s and p.los_s <= burn_s - settings.prepare_s]
+    return max(ends, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +158,10 @@ def avoid(
     notes = list(remarks(update))
     if len(options) == 1:
         notes.append(f"no time is left for a burn: {(update.tca_s - now_s) / 3600:.1f} h to the closest approach")
+    if kind_of(update.primary.name) in ("debris", "rocket body"):
+        notes.append(
+            f"{update.primary.label} is {kind_of(update.primary.name)} by its name: can it burn? --satellite names the other"
+        )
     if update.two_d_holds is False:
         options = _all_judged(options, settings, tell)
     own, where_from = _orbit(update, around, now_s)
@@ -160,7 +169,14 @@ def avoid(
     passes = None
     if around.stations:
         passes = tuple(find_passes(own, around.stations, now_s, update.tca_s + AFTER_TCA_S))
-        options = [replace(o, passes=pass_impact(o, passes, settings)) for o in options]
+        options = [
+            replace(
+                o,
+                passes=pass_impact(o, passes, settings),
+                commandable=None if o.burn_s is None else command_by(o.burn_s, passes, now_s, settings) is not None,
+            )
+            for o in options
+        ]
     else:
         notes.append("passes lost were not counted: no stations were given (--mission)")
     if not around.catalogue:

@@ -183,8 +183,9 @@ def test_order_goal_then_new_risk_then_passes_then_size() -> None:
         _option(3.0, along_m_s=0.02, meets_goal=True, passes=PassImpact(lost=0)),
         _option(4.0, along_m_s=0.01, meets_goal=True, passes=PassImpact(lost=0), new_approaches=(third,)),
         _option(5.0, along_m_s=0.001, probability=5e-5),
+        _option(6.0, along_m_s=0.005, meets_goal=True, commandable=False),
     ]
-    assert [o.burn_s for o in ranked(options)] == [3.0, 1.0, 2.0, 4.0, 5.0, None]
+    assert [o.burn_s for o in ranked(options)] == [3.0, 1.0, 2.0, 4.0, 5.0, None, 6.0]
 
 
 @settings(max_examples=60, deadline=None)

@@ -107,6 +107,7 @@ class AvoidanceOption:
 
     `rtn_km` is the secondary's place at the new TCA in the burned satellite's RTN; `displacement_rtn_km` what the burn moved it
     by at the old TCA, `hill_difference_km` how far linear theory differs from that. `new_approaches` None: nobody looked.
+    `commandable`: a pass comes before the burn in which it can be sent up; None where no stations are known.
     """
 
     burn_s: float | None
@@ -123,6 +124,7 @@ class AvoidanceOption:
     propellant_share: float | None = None
     passes: PassImpact | None = None
     new_approaches: tuple[NewApproach, ...] | None = None
+    commandable: bool | None = None
     meets_goal: bool = False
     pareto: bool = False
     encounter: Encounter | None = field(default=None, repr=False)
@@ -298,7 +300,8 @@ def _twin(one: Pass, others: Sequence[Pass]) -> Pass | None:
 def ranked(options: Sequence[AvoidanceOption]) -> list[AvoidanceOption]:
     """Return the options in order of preference, those on the Pareto front marked.
 
-    Order: reaches the goal; brings no new close approach; fewer passes lost; smaller; less probable.
+    Order: can be commanded; reaches the goal; brings no new close approach; fewer passes lost; smaller; less probable. Where
+    the goal is not reached the less probable comes first.
     """
     goods = np.array([[max(o.probability, NEGLIGIBLE), o.size_m_s, float(o.passes.lost if o.passes else 0)] for o in options])
     front = pareto_front(goods)
@@ -311,7 +314,7 @@ def ranked(options: Sequence[AvoidanceOption]) -> list[AvoidanceOption]:
             if option.meets_goal
             else (option.probability, lost, option.size_m_s)
         )
-        return (not option.meets_goal, bool(option.new_approaches), *rest)
+        return (option.commandable is False, not option.meets_goal, bool(option.new_approaches), *rest)
 
     return sorted(marked, key=order)
 
