@@ -143,6 +143,7 @@ def examine(
         PluginError: no such monitor, or it refuses its parameters.
     """
     nominal, judged, scaled = _parts(file, train, limits.detector.nominal_share)
+    follows = train is None and file.nominal is None
     known = {one.channel: one for one in limits.channels}
     unknown = sorted(set(known) - set(judged.channels))
     if unknown:
@@ -156,7 +157,7 @@ def examine(
     parameters = {} if method and method != limits.detector.name else limits.detector.parameters
     monitor = cast(Monitor, default_registry().create("monitor", name, parameters))
     rule: AlarmRule = getattr(monitor, "rule", AlarmRule())
-    scores = _scores(monitor, nominal, judged, scale)
+    scores = _scores(monitor, nominal, judged, scale, follows)
     events = {c: tuple(events_of(scores[:, n], rule)) for n, c in enumerate(judged.channels)}
     limit_events, latched = _limits(judged, limits)
     groups = {c: known[c].subsystem if c in known and known[c].subsystem else subsystem_of(c) for c in judged.channels}
@@ -231,10 +232,10 @@ def _parts(file: TelemetryFile, train: TelemetryFile | None, share: float) -> tu
     return file.judged.part(0, cut), file.judged.part(cut, len(file.judged)), file.scaled
 
 
-def _scores(monitor: Monitor, nominal: Telemetry, judged: Telemetry, scale: Scale) -> FloatArray:
+def _scores(monitor: Monitor, nominal: Telemetry, judged: Telemetry, scale: Scale, follows: bool) -> FloatArray:
     quiet = held(nominal.values)
     monitor.fit(scale.apply(quiet))
-    return monitor.scores(scale.apply(held(judged.values, quiet[-1])))
+    return monitor.scores(scale.apply(held(judged.values, quiet[-1])), follows=follows)
 
 
 def _limits(judged: Telemetry, limits: TelemetryLimitsSpec) -> tuple[tuple[LimitEvent, ...], dict[str, Level]]:

@@ -78,7 +78,7 @@ def read_channel(folder: Path, name: str) -> LabelledChannel:
     found = parse_npz(read_bounded(file), name, str(file))
     if found.nominal is None:
         raise TelemetryError("it has no train_value and test_value", where=str(file))
-    return LabelledChannel(name, found.nominal.values[:, 0], found.judged.values[:, 0], tuple(events))
+    return LabelledChannel(name, found.nominal.values[:, 0], found.judged.values[:, 0], tuple(events), follows=False)
 
 
 def read_device(folder: Path, device: str) -> tuple[np.ndarray, np.ndarray]:

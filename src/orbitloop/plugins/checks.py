@@ -53,7 +53,13 @@ def yield_checks(kind: str, instance: Any) -> Iterator[Check]:
         "selector": (selector_keeps_to_budgets, selector_takes_edge_cases, selector_skips_what_is_too_large, selector_is_pure),
         "codec": (codec_keeps_shape_and_bits, codec_comes_near, codec_refuses_damage),
         "labeller": (labeller_gives_boxes_or_none, labeller_is_pure),
-        "monitor": (monitor_gives_scores, monitor_is_causal_and_pure, monitor_notices, monitor_takes_constants),
+        "monitor": (
+            monitor_gives_scores,
+            monitor_is_causal_and_pure,
+            monitor_notices,
+            monitor_takes_constants,
+            monitor_starts_anew,
+        ),
     }
     if kind not in suites:
         raise PluginError(f"there is no plug-in kind {kind!r}", remedy=f"known: {', '.join(sorted(suites))}")
@@ -389,6 +395,14 @@ def monitor_notices(monitor: Any) -> None:
     found = _scores(monitor, moved)
     _must(found[100:130, 0].max() > 1.05 * quiet[:, 0].max(), monitor, "it does not notice a channel that leaves its range")
     _must(np.allclose(found[:, 1:], quiet[:, 1:], atol=1e-9), monitor, "one channel moves another's score")
+
+
+def monitor_starts_anew(monitor: Any) -> None:
+    """A recording of another time that looks as the nominal one did is not odd, though the two do not join."""
+    values = sample_telemetry()
+    _call(monitor, monitor.fit, values[:500])
+    found = _call(monitor, lambda: monitor.scores(values[137:400], follows=False))
+    _must(bool((found <= 1.0 + 1e-6).all()), monitor, "the step between two recordings is odd to it")
 
 
 def monitor_takes_constants(monitor: Any) -> None:

@@ -121,8 +121,10 @@ class Monitor(Protocol):
             TelemetryError: too few samples.
         """
 
-    def scores(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return (M, C) scores, 0 and up, of values that follow on the nominal part; 1 is as odd as its oddest sample.
+    def scores(self, values: npt.NDArray[np.float64], *, follows: bool = True) -> npt.NDArray[np.float64]:
+        """Return (M, C) scores, 0 and up; 1 is as odd as the oddest nominal sample.
 
+        The values follow on the nominal part without a gap, or (`follows` false) are a recording of another time: then nothing
+        may be concluded from the step between the two, and the score is 0 until enough of the new recording was seen.
         Causal: a score hangs on nothing that comes after it. Pure: the same values give the same scores again.
         """

@@ -44,6 +44,24 @@ def test_sample_by_sample_is_the_same_as_at_once_and_over_a_reboot() -> None:
     assert at_once[200:220, 2].max() > 2 > at_once[:190].max()
 
 
+def test_a_new_recording_is_not_odd_for_its_first_step() -> None:
+    values = telemetry()
+    detector = Streaming()
+    detector.fit(values[:500])
+    other = values[603:800] + np.array([0.0, 0.0, 0.01])  # begins elsewhere in the wave
+    at_once = detector.scores(other, follows=False)
+    assert at_once.max() < 1 < detector.scores(other)[:30].max()
+    detector.restart()
+    steps = []
+    for n, row in enumerate(other):
+        if n == 10:
+            detector = Streaming.from_json(json.loads(json.dumps(detector.to_json())))
+        steps.append(detector.step(row))
+    assert np.allclose(np.array(steps), at_once, atol=1e-12)
+    assert (at_once[:23] == 0).all()
+    assert (at_once[23:] > 0).any()
+
+
 def test_its_memory_is_a_few_kilobytes_a_channel_and_does_not_grow() -> None:
     detector = Streaming()
     detector.fit(telemetry()[:500])

@@ -39,6 +39,18 @@ def test_left_profile_does_not_lose_digits_over_a_long_series() -> None:
     assert late.max() == pytest.approx(exact, rel=1e-6)
 
 
+def test_windows_over_a_seam_are_compared_with_nothing() -> None:
+    values = np.random.default_rng(9).normal(size=200)
+    windows = np.lib.stride_tricks.sliding_window_view(values, 10)
+    found = left_distances(values, 10, 1000, seam=120)
+    whole = [i for i in range(len(windows)) if not i < 120 < i + 10]
+    expected = [
+        min((float(np.linalg.norm(windows[i] - windows[j])) for j in whole if j <= i - 4), default=np.inf) for i in whole
+    ]
+    assert np.allclose(found[whole], expected, atol=1e-9)
+    assert np.isinf(found[111:120]).all()
+
+
 @pytest.mark.slow  # stumpy compiles for 15 s
 def test_left_profile_is_stumpys() -> None:
     import stumpy

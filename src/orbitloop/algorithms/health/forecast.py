@@ -42,6 +42,7 @@ class Forecast:
         self._worst: FloatArray = np.zeros(0)
         self._recent: FloatArray = np.zeros((0, order))
         self._smooth: FloatArray = np.zeros(0)
+        self._filled = order
 
     def fit(self, nominal: FloatArray) -> None:
         """Learn from nominal values (N, C), scaled and finite; the next value that is scored follows on them.
@@ -61,23 +62,39 @@ class Forecast:
         self._worst = smooth.max(axis=0)
         self._smooth = smooth[-1].copy()
         self._recent = nominal[-self._order :].T.copy()
+        self._filled = self._order
 
-    def scores(self, values: FloatArray) -> FloatArray:
-        """Return scores (M, C) of what follows on the nominal part; leaves the state as it is."""
+    def scores(self, values: FloatArray, *, follows: bool = True) -> FloatArray:
+        """Return scores (M, C) of what follows on what was seen last, or of a recording of its own; changes no state."""
+        known, smooth = (self._filled, self._smooth) if follows else (0, np.zeros_like(self._smooth))
         past = np.concatenate([self._recent.T, values])
-        return self._smoothed(self._residuals(past), self._smooth) / (self._worst + self._floor)
+        residuals = self._residuals(past)
+        residuals[: self._order - known] = 0.0  # their forecasts reach back over the gap
+        return self._smoothed(residuals, smooth) / (self._worst + self._floor)
+
+    def restart(self) -> None:
+        """A new recording begins: what was learnt stays, what was seen last is forgotten."""
+        self._filled = 0
+        self._smooth = np.zeros_like(self._smooth)
 
     def step(self, values: FloatArray) -> FloatArray:
         """Take one sample (C,) and return its scores (C,)."""
         forecast = (self._weights[:, :-1] * self._recent).sum(axis=1) + self._weights[:, -1]
-        self._smooth += self._alpha * (np.abs(values - forecast) - self._smooth)
+        residual = np.abs(values - forecast) if self._filled >= self._order else np.zeros(len(values))
+        self._smooth += self._alpha * (residual - self._smooth)
         self._recent[:, :-1] = self._recent[:, 1:]
         self._recent[:, -1] = values
+        self._filled = min(self._filled + 1, self._order)
         return self._smooth / (self._worst + self._floor)
 
     def contributions(self, values: FloatArray) -> FloatArray:
         """Return the plain |residual| (M, C) of what follows on the nominal part: for a diagnosis."""
         return self._residuals(np.concatenate([self._recent.T, values]))
+
+    @property
+    def channels(self) -> int:
+        """How many channels it was fitted on."""
+        return len(self._worst)
 
     @property
     def state_bytes(self) -> int:
@@ -108,7 +125,7 @@ class Forecast:
 
     def to_json(self) -> dict[str, Any]:
         arrays = {"weights": self._weights, "worst": self._worst, "recent": self._recent, "smooth": self._smooth}
-        return {name: pack_array(array) for name, array in arrays.items()}
+        return {name: pack_array(array) for name, array in arrays.items()} | {"filled": self._filled}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `to_json` gave.
@@ -122,6 +139,7 @@ class Forecast:
         worst = unpack_array(_field(state, "worst", where), (count,), where)
         recent = unpack_array(_field(state, "recent", where), (count, self._order), where)
         smooth = unpack_array(_field(state, "smooth", where), (count,), where)
+        self._filled = count_of(state, self._order, where)
         self._weights, self._worst = weights.astype(np.float64), worst.astype(np.float64)
         self._recent, self._smooth = recent.astype(np.float64), smooth.astype(np.float64)
 
@@ -130,3 +148,15 @@ def _field(state: Any, name: str, where: str) -> Any:
     if not isinstance(state, dict) or name not in state:
         raise TelemetryError(f"saved state has no {name!r}", where=where)
     return state[name]
+
+
+def count_of(state: Any, most: int, where: str) -> int:
+    """Return how many samples of its memory a saved state has seen.
+
+    Raises:
+        TelemetryError: it is no number of 0 to `most`.
+    """
+    filled = _field(state, "filled", where)
+    if type(filled) is not int or not 0 <= filled <= most:
+        raise TelemetryError(f"saved state has seen {filled!r:.20} samples of {most}", where=where)
+    return filled

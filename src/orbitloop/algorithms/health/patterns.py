@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitloop.algorithms.health.alarms import AlarmRule
-from orbitloop.algorithms.health.forecast import FloatArray
+from orbitloop.algorithms.health.forecast import FloatArray, count_of
 from orbitloop.algorithms.health.packing import pack_array, unpack_array
 from orbitloop.errors import TelemetryError
 
@@ -41,6 +41,7 @@ class Patterns:
         self._kept: npt.NDArray[np.float32] = np.zeros((0, size, window), np.float32)
         self._radius: FloatArray = np.zeros(0)
         self._recent: FloatArray = np.zeros((0, window))
+        self._filled = window
 
     def fit(self, nominal: FloatArray) -> None:
         """Choose what is remembered of nominal values (N, C), scaled and finite.
@@ -58,9 +59,10 @@ class Patterns:
         self._kept = np.stack([kept for kept, _ in chosen])
         self._radius = np.array([radius for _, radius in chosen])
         self._recent = nominal[-self._window :].T.copy()
+        self._filled = self._window
 
-    def scores(self, values: FloatArray) -> FloatArray:
-        """Return scores (M, C) of what follows on the nominal part; leaves the state as it is."""
+    def scores(self, values: FloatArray, *, follows: bool = True) -> FloatArray:
+        """Return scores (M, C) of what follows on what was seen last, or of a recording of its own; changes no state."""
         past = np.concatenate([self._recent.T[1:], values])
         out = np.empty(values.shape)
         for c, kept in enumerate(self._kept.astype(np.float64)):
@@ -69,6 +71,8 @@ class Patterns:
             nearest = np.argmin(squared, axis=1)
             # The difference itself, not the binomial, which loses its last digits where the two are nearly equal.
             out[:, c] = np.sqrt(((windows - kept[nearest]) ** 2).sum(axis=1))
+        known = self._filled if follows else 0
+        out[: max(self._window - 1 - known, 0)] = 0.0  # these windows are not full yet
         return out / (self._radius + self._floor)
 
     def step(self, values: FloatArray) -> FloatArray:
@@ -77,7 +81,19 @@ class Patterns:
         self._recent[:, -1] = values
         off = self._kept - self._recent[:, None, :]
         nearest = np.einsum("csw,csw->cs", off, off).min(axis=1)
+        self._filled = min(self._filled + 1, self._window)
+        if self._filled < self._window:
+            return np.zeros(len(values))
         return np.asarray(np.sqrt(nearest) / (self._radius + self._floor), np.float64)
+
+    def restart(self) -> None:
+        """A new recording begins: what was learnt stays, what was seen last is forgotten."""
+        self._filled = 0
+
+    @property
+    def last(self) -> FloatArray:
+        """The newest sample (C,)."""
+        return np.asarray(self._recent[:, -1], np.float64)
 
     @property
     def state_bytes(self) -> int:
@@ -95,7 +111,8 @@ class Patterns:
         return windows[kept].astype(np.float32), float(np.sqrt(squared.max()))
 
     def to_json(self) -> dict[str, Any]:
-        return {"kept": pack_array(self._kept), "radius": pack_array(self._radius), "recent": pack_array(self._recent)}
+        kept, radius, recent = pack_array(self._kept), pack_array(self._radius), pack_array(self._recent)
+        return {"kept": kept, "radius": radius, "recent": recent, "filled": self._filled}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `to_json` gave.
@@ -109,4 +126,5 @@ class Patterns:
         kept = unpack_array(state["kept"], (None, self._size, self._window), where)
         radius = unpack_array(state["radius"], (len(kept),), where)
         recent = unpack_array(state["recent"], (len(kept), self._window), where)
+        self._filled = count_of(state, self._window, where)
         self._kept, self._radius, self._recent = kept.astype(np.float32), radius.astype(np.float64), recent.astype(np.float64)

@@ -53,9 +53,25 @@ class Streaming:
         self._forecast.fit(nominal)
         self._patterns.fit(nominal)
 
-    def scores(self, values: FloatArray) -> FloatArray:
-        """Return scores (M, C) of what follows on what was seen last; leaves the state as it is."""
-        return np.asarray(np.sqrt(self._forecast.scores(values) * self._patterns.scores(values)), np.float64)
+    def scores(self, values: FloatArray, *, follows: bool = True) -> FloatArray:
+        """Return scores (M, C) of what follows on what was seen last, or of a recording of its own; changes no state."""
+        parts = (part.scores(values, follows=follows) for part in (self._forecast, self._patterns))
+        return np.asarray(np.sqrt(next(parts) * next(parts)), np.float64)
+
+    def restart(self) -> None:
+        """A new recording begins (after a gap, a boot without saved state): what was learnt stays."""
+        self._forecast.restart()
+        self._patterns.restart()
+
+    @property
+    def last(self) -> FloatArray:
+        """The newest sample (C,)."""
+        return self._patterns.last
+
+    @property
+    def channels(self) -> int:
+        """How many channels it was fitted on."""
+        return len(self._patterns.last)
 
     def step(self, values: FloatArray) -> FloatArray:
         """Take one sample (C,) and return its scores (C,)."""
@@ -91,6 +107,8 @@ class Streaming:
             raise TelemetryError(f"saved detector is malformed ({error})", where=where) from error
         made._forecast.restore(forecast)
         made._patterns.restore(patterns)
+        if made._forecast.channels != made.channels:
+            raise TelemetryError("its two parts are of different channels", where=where)
         return made
 
 
@@ -113,8 +131,7 @@ class Watch:
 
         Returns the channels whose event begins with this sample.
         """
-        last = self._detector._patterns._recent[:, -1]
-        scores = self._detector.step(np.where(np.isfinite(values), values, last))
+        scores = self._detector.step(np.where(np.isfinite(values), values, self._detector.last))
         rows = zip(self._channels, self._alarms, scores.tolist(), strict=True)
         return tuple(name for name, alarm, score in rows if alarm.step(score))
 
@@ -144,7 +161,7 @@ class Watch:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise TelemetryError(f"saved watch is malformed ({error})", where="watch state") from error
         made = cls(Streaming.from_json(detector), names, rule)
-        if len(made._detector._forecast._worst) != len(names) or len(made._detector._patterns._radius) != len(names):
+        if made._detector.channels != len(names):
             raise TelemetryError("the saved detector has another number of channels", where="watch state")
         for alarm, saved in zip(made._alarms, alarms, strict=True):
             alarm.restore(saved)

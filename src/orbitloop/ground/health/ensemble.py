@@ -44,10 +44,11 @@ class Ensemble:
         self._forecast.fit(nominal)
         self._profile.fit(nominal)
 
-    def scores(self, values: FloatArray) -> FloatArray:
-        """Return scores (M, C) of what follows on the nominal part.
+    def scores(self, values: FloatArray, *, follows: bool = True) -> FloatArray:
+        """Return scores (M, C) of what follows on the nominal part, or of a recording of its own.
 
         Raises:
             TelemetryError: numba is not installed.
         """
-        return np.asarray(np.sqrt(self._forecast.scores(values) * self._profile.scores(values)), np.float64)
+        parts = (part.scores(values, follows=follows) for part in (self._forecast, self._profile))
+        return np.asarray(np.sqrt(next(parts) * next(parts)), np.float64)

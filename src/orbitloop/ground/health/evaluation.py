@@ -28,6 +28,8 @@ class LabelledChannel:
     nominal: npt.NDArray[np.float64]
     judged: npt.NDArray[np.float64]
     events: tuple[Interval, ...]
+    follows: bool = True
+    """Whether the judged part follows on the nominal one without a gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def judge(channel: LabelledChannel, monitor: Monitor, rule: AlarmRule) -> Channe
         TelemetryError: the nominal part is too short for it, or an optional package is absent.
     """
     monitor.fit(channel.nominal[:, None])
-    scores = monitor.scores(channel.judged[:, None])[:, 0]
+    scores = monitor.scores(channel.judged[:, None], follows=channel.follows)[:, 0]
     return counted(channel, events_of(scores, rule))
 
 

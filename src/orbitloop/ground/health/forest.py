@@ -51,8 +51,8 @@ class WindowedForest:
             )
         self._nominal = nominal.copy()
 
-    def scores(self, values: FloatArray) -> FloatArray:
-        """Return scores (M, C) of what follows on the nominal part.
+    def scores(self, values: FloatArray, *, follows: bool = True) -> FloatArray:
+        """Return scores (M, C) of what follows on the nominal part, or of a recording of its own.
 
         Raises:
             TelemetryError: scikit-learn is not installed.
@@ -67,6 +67,7 @@ class WindowedForest:
             for window in self._windows:
                 if len(self._nominal) >= 3 * window:
                     found = self._of(IsolationForest, self._nominal[:, c], values[:, c], window, rng)
+                    found[: 0 if follows else window - 1] = 0.0
                     np.maximum(out[:, c], found, out=out[:, c])
         return out
 

@@ -51,8 +51,8 @@ class MatrixProfile:
             )
         self._nominal = nominal.copy()
 
-    def scores(self, values: FloatArray) -> FloatArray:
-        """Return scores (M, C) of what follows on the nominal part.
+    def scores(self, values: FloatArray, *, follows: bool = True) -> FloatArray:
+        """Return scores (M, C) of what follows on the nominal part, or of a recording of its own.
 
         Raises:
             TelemetryError: numba is not installed.
@@ -68,7 +68,9 @@ class MatrixProfile:
             for window in self._windows:
                 if length < 3 * window:  # too short a train part to say what is large for this window
                     continue
-                distances = left_distances(series[:, c], window, self._memory)
+                distances = left_distances(series[:, c], window, self._memory, 0 if follows else length)
+                if not follows:
+                    distances[length - window + 1 : length] = 0.0
                 first = length - window + 1
                 worst = float(np.max(distances[length // 2 - window + 1 : first]))
                 np.maximum(out[:, c], distances[first:] / (worst + self._floor), out=out[:, c])
