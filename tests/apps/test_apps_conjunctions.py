@@ -29,7 +29,8 @@ from orbitloop.orbit.conjunction.rtn import covariance_from_rtn
 from orbitloop.orbit.conjunction.screening import screen
 from orbitloop.orbit.conjunction.uncertainty import parse_table, shipped_table, shipped_text
 from orbitloop.orbit.elements import Elements, from_orbit
-from orbitloop.orbit.formats.ndm import write_kvn, write_xml
+from orbitloop.orbit.formats.ndm_kvn import write_kvn
+from orbitloop.orbit.formats.ndm_xml import write_xml
 from orbitloop.orbit.passes import Station, find_passes
 from orbitloop.orbit.propagate import states
 from orbitloop.resources.manifest import load_standalone, parse_manifests

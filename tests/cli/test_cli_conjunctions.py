@@ -14,7 +14,7 @@ from orbitloop.cli.main import app
 from orbitloop.orbit.conjunction.cdm import to_ndm
 from orbitloop.orbit.conjunction.encounter import MU_KM3_S2, Encounter, ObjectState
 from orbitloop.orbit.conjunction.rtn import covariance_from_rtn
-from orbitloop.orbit.formats.ndm import write_kvn
+from orbitloop.orbit.formats.ndm_kvn import write_kvn
 
 TCA_S = 1_780_000_000.0
 EVENT = "50001-50002-20260528-202640"

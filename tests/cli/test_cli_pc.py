@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from orbitloop.cli.main import app
 from orbitloop.orbit.conjunction.cdm import read_cdm, to_ndm
 from orbitloop.orbit.conjunction.encounter import MU_KM3_S2, Encounter, ObjectState
-from orbitloop.orbit.formats.ndm import write_kvn
+from orbitloop.orbit.formats.ndm_kvn import write_kvn
 
 SPEED = float(np.sqrt(MU_KM3_S2 / 7000))
 

@@ -20,7 +20,8 @@ from orbitloop.errors import ConjunctionError
 from orbitloop.orbit.conjunction.assess import Assessment, assess
 from orbitloop.orbit.conjunction.cdm import ConjunctionMessage
 from orbitloop.orbit.conjunction.encounter import encounter_plane
-from orbitloop.orbit.formats.ndm import write_kvn, write_xml
+from orbitloop.orbit.formats.ndm_kvn import write_kvn
+from orbitloop.orbit.formats.ndm_xml import write_xml
 
 FORMS: Final = ("kvn", "xml")
 DEFAULT_SAMPLES: Final = 400_000

@@ -13,7 +13,8 @@ from orbitloop.apps.catalogue import find_object, newest_sets, read_bounded, rep
 from orbitloop.errors import ElementsError, OrbitloopError
 from orbitloop.orbit.elements import DAY_S, Elements
 from orbitloop.orbit.formats.fields import format_time
-from orbitloop.orbit.formats.ndm import looks_like_xml, write_kvn
+from orbitloop.orbit.formats.ndm import looks_like_xml
+from orbitloop.orbit.formats.ndm_kvn import write_kvn
 from orbitloop.orbit.formats.oem import Ephemeris, parse_oem, write_oem
 from orbitloop.orbit.formats.opm import OrbitState, message_of_state
 from orbitloop.orbit.formats.positions import parse_positions

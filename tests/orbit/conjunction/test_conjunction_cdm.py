@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from orbitloop.errors import ConjunctionError
 from orbitloop.orbit.conjunction.cdm import COVARIANCE_KEYWORDS, from_ndm, read_cdm, to_ndm
 from orbitloop.orbit.conjunction.encounter import Encounter, ObjectState
-from orbitloop.orbit.formats.ndm import NdmMessage, write_kvn, write_xml
+from orbitloop.orbit.formats.ndm import NdmMessage
+from orbitloop.orbit.formats.ndm_kvn import write_kvn
+from orbitloop.orbit.formats.ndm_xml import write_xml
 
 
 def _object(number: int, x: float) -> list[str]:

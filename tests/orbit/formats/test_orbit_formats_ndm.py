@@ -10,17 +10,9 @@ from hypothesis import strategies as st
 
 from orbitloop.errors import ConjunctionError, ElementsError
 from orbitloop.orbit.formats import ndm
-from orbitloop.orbit.formats.ndm import (
-    Field,
-    NdmMessage,
-    groups,
-    parse_kvn,
-    parse_kvn_messages,
-    parse_xml,
-    parse_xml_messages,
-    write_kvn,
-    write_xml,
-)
+from orbitloop.orbit.formats.ndm import Field, NdmMessage, groups
+from orbitloop.orbit.formats.ndm_kvn import parse_kvn, parse_kvn_messages, write_kvn
+from orbitloop.orbit.formats.ndm_xml import parse_xml, parse_xml_messages, write_xml
 
 OPM = """CCSDS_OPM_VERS = 2.0
 COMMENT of the header

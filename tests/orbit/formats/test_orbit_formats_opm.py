@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbitloop.errors import ElementsError
-from orbitloop.orbit.formats.ndm import write_kvn, write_xml
+from orbitloop.orbit.formats.ndm_kvn import write_kvn
+from orbitloop.orbit.formats.ndm_xml import write_xml
 from orbitloop.orbit.formats.opm import Manoeuvre, OrbitState, message_of_state, parse_opm
 from orbitloop.orbit.formats.states import StateCovariance
 

@@ -1,10 +1,10 @@
 """Conjunction data messages (CCSDS 508.0-B-1): what they say as a record, as an encounter, and made from an encounter.
 
-Text forms (KVN and XML) are read and written by `formats.ndm`; a message keeps every field as it was written, so that
-reading and writing changes no digit. Here mandatory keywords are checked (tables 3-1 to 3-4), units turned, and covariances
-set up: they stand in each object's RTN frame, in metres, their lower triangle row by row; rows of drag, radiation pressure
-and thrust are kept as written and not used. The hard-body radius has no keyword in the standard; it is taken from a comment
-(`COMMENT HBR = 20 [m]`, as NASA CARA writes it) or given by the caller.
+Text forms (KVN and XML) are read and written by `formats.ndm_kvn` and `formats.ndm_xml`; a message keeps every field as it
+was written, so that reading and writing changes no digit. Here mandatory keywords are checked (tables 3-1 to 3-4), units
+turned, and covariances set up: they stand in each object's RTN frame, in metres, their lower triangle row by row; rows of
+drag, radiation pressure and thrust are kept as written and not used. The hard-body radius has no keyword in the standard; it
+is taken from a comment (`COMMENT HBR = 20 [m]`, as NASA CARA writes it) or given by the caller.
 
 States are EME2000, GCRF or ITRF. Earth-fixed ones are turned by sidereal time at closest approach: that is not EME2000, but
 an inertial frame that both objects share, and no probability asks for more.
@@ -23,16 +23,9 @@ from orbitloop.errors import ConjunctionError
 from orbitloop.orbit.conjunction.encounter import Encounter, ObjectState
 from orbitloop.orbit.conjunction.rtn import covariance_from_rtn, covariance_to_rtn
 from orbitloop.orbit.formats.fields import FieldReader, format_time, parse_number
-from orbitloop.orbit.formats.ndm import (
-    COMMENT,
-    Field,
-    NdmMessage,
-    Segment,
-    group_of,
-    looks_like_xml,
-    parse_kvn,
-    parse_xml,
-)
+from orbitloop.orbit.formats.ndm import COMMENT, Field, NdmMessage, Segment, group_of, looks_like_xml
+from orbitloop.orbit.formats.ndm_kvn import parse_kvn
+from orbitloop.orbit.formats.ndm_xml import parse_xml
 from orbitloop.orbit.frames import EARTH_RATE_RAD_S, FloatArray, gmst_rad
 
 FRAMES: Final = ("EME2000", "GCRF", "ITRF")

@@ -20,18 +20,9 @@ import numpy.typing as npt
 from orbitloop.clock import iso_utc
 from orbitloop.errors import ElementsError
 from orbitloop.orbit.formats.fields import FieldReader, format_time, parse_number, parse_time_s
-from orbitloop.orbit.formats.ndm import (
-    COMMENT,
-    Field,
-    NdmMessage,
-    Segment,
-    groups,
-    looks_like_xml,
-    parse_kvn,
-    parse_xml,
-    write_kvn,
-    write_xml,
-)
+from orbitloop.orbit.formats.ndm import COMMENT, Field, NdmMessage, Segment, groups, looks_like_xml
+from orbitloop.orbit.formats.ndm_kvn import parse_kvn, write_kvn
+from orbitloop.orbit.formats.ndm_xml import parse_xml, write_xml
 from orbitloop.orbit.formats.states import (
     LIMIT,
     POSITION_UNITS,

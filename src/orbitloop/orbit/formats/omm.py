@@ -23,19 +23,9 @@ from typing import Any, Final, Literal
 from orbitloop.errors import ElementsError, OrbitloopError
 from orbitloop.orbit.elements import Elements
 from orbitloop.orbit.formats.fields import format_time, parse_time_s
-from orbitloop.orbit.formats.ndm import (
-    COMMENT,
-    MAX_CHARACTERS,
-    Field,
-    NdmMessage,
-    Segment,
-    group_of,
-    looks_like_xml,
-    parse_kvn_messages,
-    parse_xml_messages,
-    write_kvn,
-    write_xml,
-)
+from orbitloop.orbit.formats.ndm import COMMENT, MAX_CHARACTERS, Field, NdmMessage, Segment, group_of, looks_like_xml
+from orbitloop.orbit.formats.ndm_kvn import parse_kvn_messages, write_kvn
+from orbitloop.orbit.formats.ndm_xml import parse_xml_messages, write_xml
 
 FORMS: Final = ("json", "xml", "kvn", "csv")
 Form = Literal["json", "xml", "kvn", "csv"]

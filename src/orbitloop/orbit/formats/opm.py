@@ -12,7 +12,9 @@ import numpy as np
 
 from orbitloop.errors import ElementsError
 from orbitloop.orbit.formats.fields import FieldReader, format_time
-from orbitloop.orbit.formats.ndm import COMMENT, Field, NdmMessage, Segment, groups, looks_like_xml, parse_kvn, parse_xml
+from orbitloop.orbit.formats.ndm import COMMENT, Field, NdmMessage, Segment, groups, looks_like_xml
+from orbitloop.orbit.formats.ndm_kvn import parse_kvn
+from orbitloop.orbit.formats.ndm_xml import parse_xml
 from orbitloop.orbit.formats.states import (
     LIMIT,
     POSITION_UNITS,
