@@ -297,8 +297,8 @@ def _against_brahe(fleet: list[Elements], stations: list[Station], make: bool) -
     both = near_theirs[near_theirs < _MATCH_S]
     missed, extra = int((near_ours >= _MATCH_S).sum()), int((near_theirs >= _MATCH_S).sum())
     note = (
-        f"brahe {result['version']}, one thread, its defaults, UT1 = UTC for both; of our {mine.size} passes it has not {missed}, "
-        f"of its {theirs.size} we have not {extra} (AOS within {_MATCH_S:g} s are the same); else AOS differ by "
+        f"brahe {result['version']}, one thread, its defaults, UT1 = UTC for both; of our {mine.size} passes it lacks {missed} "
+        f"and we lack {extra} of its {theirs.size} (AOS within {_MATCH_S:g} s are the same); else AOS differ by "
         f"{np.median(both) * 1e3:.2f} ms (median), {np.percentile(both, 99) * 1e3:.1f} ms (p99)"
     )
     ours = statistics.median(ours_s)

@@ -12,7 +12,7 @@ from skyfield.api import EarthSatellite, load, wgs84
 from orbitloop.errors import ElementsError
 from orbitloop.orbit import kernels
 from orbitloop.orbit.elements import Elements, from_orbit, sun_synchronous_inclination_deg
-from orbitloop.orbit.fleet_passes import PassTable, fleet_passes, grid_step_s, pass_blocks
+from orbitloop.orbit.fleet_passes import PassTable, fleet_passes, grid_step_s, pass_blocks, passes_one_by_one
 from orbitloop.orbit.frames import EarthOrientation, gmst_rad
 from orbitloop.orbit.passes import Pass, Station, find_passes
 
@@ -209,6 +209,16 @@ def test_who_cannot_be_propagated_is_named_and_the_others_are_served() -> None:
     assert (first, first_s, second) == (0, START_S, 2)
     assert START_S < second_s < START_S + DAY_S
     assert np.all(table.take(table.satellite_index == 2).los_s <= second_s)
+
+
+def test_one_by_one_is_the_same_table() -> None:
+    fleet, end_s = _fleet()[:3], START_S + DAY_S
+    slow, fast = passes_one_by_one(fleet, STATIONS, START_S, end_s), fleet_passes(fleet, STATIONS, START_S, end_s)
+    assert len(slow) == len(fast) > 20
+    for name in ("satellite_index", "station_index", "clipped"):
+        np.testing.assert_array_equal(getattr(slow, name), getattr(fast, name))
+    np.testing.assert_allclose(slow.aos_s, fast.aos_s, rtol=0, atol=1e-4)
+    assert len(passes_one_by_one(fleet, [], START_S, end_s)) == 0
 
 
 def test_nothing_to_search() -> None:

@@ -5,6 +5,7 @@ What may be given in two ways (a mission, or files) becomes one `Scene` here. No
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
@@ -23,10 +24,10 @@ from orbitloop.orbit.access import Access, Area, Revisit, Sensor, accesses, revi
 from orbitloop.orbit.catalogue.regimes import age_warning, regimes
 from orbitloop.orbit.doppler import Looks, fleet_looks
 from orbitloop.orbit.elements import DAY_S, Elements
-from orbitloop.orbit.fleet_passes import PassTable, merge, pass_blocks
+from orbitloop.orbit.fleet_passes import PassTable, merge, pass_blocks, passes_one_by_one
 from orbitloop.orbit.formats.geojson import MAX_CHARACTERS, parse_areas, parse_stations
 from orbitloop.orbit.formats.sets import parse_sets
-from orbitloop.orbit.frames import EarthOrientation
+from orbitloop.orbit.frames import UTC_EARTH, EarthOrientation
 from orbitloop.orbit.passes import Station
 from orbitloop.orbit.propagate import FleetPropagator
 from orbitloop.orbit.visibility import Crosslink, crosslinks
@@ -37,6 +38,8 @@ Tell = Callable[[str, int, int], None]
 """stage, done, total."""
 
 _BATCH = 2_048
+_FEW_D = 20.0
+"""Satellites times days that are searched one by one, in a tenth of a second."""
 _SKY_STEP_S, _TRACK_STEP_S = 5.0, 20.0
 MAX_TRACKS = 6
 
@@ -160,8 +163,12 @@ def find(scene: Scene, *, earth: EarthOrientation, workers: int, tell: Tell) -> 
     """Return all passes of the scene, by rising AOS.
 
     Raises:
-        ElementsError: numba is not installed.
+        ElementsError: numba is not installed, and there is too much to do without.
     """
+    if len(scene.elements) * (scene.end_s - scene.start_s) <= _FEW_D * DAY_S and earth == UTC_EARTH:
+        # A mission's few satellites: done before numba is loaded.
+        with contextlib.suppress(ElementsError):
+            return passes_one_by_one(scene.elements, scene.stations, scene.start_s, scene.end_s)
     tables = []
     for first in range(0, len(scene.elements), _BATCH):
         tell("passes", first, len(scene.elements))

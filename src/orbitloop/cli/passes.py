@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -249,11 +250,22 @@ def _earth(asked: _Asked) -> EarthOrientation:
 
 def _found(scene: Scene, asked: _Asked, quiet: bool) -> PassTable:
     from orbitloop.apps.passes import find
-    from orbitloop.cli.progress import watching
 
     work = len(scene.elements) * len(scene.stations) * (scene.end_s - scene.start_s) / 86_400.0
-    with watching(quiet or work < _LONG) as watcher:
-        return find(scene, earth=_earth(asked), workers=min(4, os.cpu_count() or 1), tell=watcher.stage)
+    with _watched(quiet or work < _LONG) as tell:
+        return find(scene, earth=_earth(asked), workers=min(4, os.cpu_count() or 1), tell=tell)
+
+
+@contextlib.contextmanager
+def _watched(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what tells how far it is; the bars are loaded only where they are shown, for they know the whole simulator."""
+    if quiet:
+        yield lambda stage, done, total: None
+        return
+    from orbitloop.cli.progress import watching
+
+    with watching(quiet) as watcher:
+        yield watcher.stage
 
 
 def _search(
@@ -266,7 +278,6 @@ def _search(
     quiet: bool,
 ) -> None:
     from orbitloop.apps import passes as app
-    from orbitloop.cli.progress import watching
 
     found = _found(scene, asked, quiet)
     for n, when_s in found.lost[:_TOLD]:
@@ -275,8 +286,8 @@ def _search(
     reached: list[Access] = []
     if asked.area is not None:
         areas = app.read_areas(asked.area)
-        with watching(quiet or len(scene.elements) < 20) as watcher:
-            reached = app.find_accesses(scene, _sensor(asked), areas, watcher.stage)
+        with _watched(quiet or len(scene.elements) * (scene.end_s - scene.start_s) < 100 * 86_400.0) as tell:
+            reached = app.find_accesses(scene, _sensor(asked), areas, tell)
     links = app.find_crosslinks(scene, asked.isl_range_km, 20.0) if asked.isl else []
     _draw(scene, found, pictures, kinds)
     carrier_hz = asked.doppler_mhz * 1e6 if asked.doppler_mhz is not None else None

@@ -44,7 +44,7 @@ from orbitloop.orbit.frames import (
     up_vector,
 )
 from orbitloop.orbit.horizon import lowest_deg, seen_parts
-from orbitloop.orbit.passes import Pass, Station
+from orbitloop.orbit.passes import Pass, Station, find_passes
 from orbitloop.orbit.propagate import Engine, FleetPropagator
 from orbitloop.orbit.search import IntArray, crossings, maxima
 
@@ -154,6 +154,23 @@ def fleet_passes(
     """
     blocks = pass_blocks(elements, stations, start_s, end_s, engine=engine, earth=earth, workers=workers, max_bytes=max_bytes)
     return merge(list(blocks))
+
+
+def passes_one_by_one(elements: Sequence[Elements], stations: Sequence[Station], start_s: float, end_s: float) -> PassTable:
+    """Return what `fleet_passes` returns, by `find_passes` for each satellite: without numba, for a few.
+
+    Raises:
+        ElementsError: a satellite cannot be propagated over that time.
+    """
+    numbered = [replace(station, name=str(m)) for m, station in enumerate(stations)]
+    rows = []
+    for n, one in enumerate(elements):
+        for p in find_passes(one, numbered, start_s, end_s):
+            clipped = (p.aos_s <= start_s) + 2 * (p.los_s >= end_s)
+            angles = (p.max_elevation_deg, p.aos_azimuth_deg, p.los_azimuth_deg)
+            rows.append((n, int(p.station), p.aos_s, p.tca_s, p.los_s, *angles, clipped))
+    columns = zip(*rows, strict=True) if rows else ((),) * len(_TYPES)
+    return merge([_table([np.array(c, t) for c, t in zip(columns, _TYPES, strict=True)], ())])
 
 
 def pass_blocks(
