@@ -58,14 +58,13 @@ def import_(
     anew: collision probability in 2-D and 3-D, with a flag where 2-D does not hold. Where neither the message nor --hbr gives
     the hard-body radius it is left out.
 
-    What `orbitloop screen` found has no covariance. A model by class of object and age stands in, and is told with every
+    What `orbitloop screen --out` wrote has no covariance. A model by class of object and age stands in, and is told with every
     number; it takes the element sets (--catalog), and a hard-body radius of 20 m where --hbr gives no other.
 
     \b
     Examples:
       orbitloop conjunctions import inbox/*.cdm
       orbitloop conjunctions import inbox --hbr 12 --store ops/conjunctions.db
-      orbitloop screen active.tle debris.tle --primary TERRA --out terra.jsonl
       orbitloop conjunctions import terra.jsonl --catalog active.tle --catalog debris.tle
 
     \b
