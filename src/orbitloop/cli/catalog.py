@@ -15,7 +15,6 @@ from orbitloop.cli.catalog_keep import DEFAULT_CATALOG, Catalog, Files, brief, e
 from orbitloop.cli.options import Json
 from orbitloop.cli.terminal import add_row, note, print_json, printable, show, table
 from orbitloop.clock import iso_utc
-from orbitloop.orbit.elements import DAY_S
 
 if TYPE_CHECKING:
     from orbitloop.apps.catalogue import ObjectHistory
