@@ -11,8 +11,9 @@ The plane takes paths as straight, covariances as still and both objects' clouds
   2021, and the sharpest of these questions.)
 - the covariances must be covariances.
 
-The thresholds come from what they mean, not from the messages that they are tested on. Hall, Baars & Casali 2023 (AAS 23-398)
-ask the same kind of questions before they take the next, dearer method.
+The thresholds are round numbers from what they mean; on the real messages that they are tested on, 0.2 to 1.7 % of a period and
+2 to 50 % between the planes flag the same ones. Hall, Baars & Casali 2023 (AAS 23-398) ask the same kind of questions before
+they take the next, dearer method.
 """
 
 from __future__ import annotations
