@@ -26,7 +26,8 @@ def picture_of(report: HealthReport, limits: TelemetryLimitsSpec, title: str, ki
     cut = len(report.nominal)
     if report.telemetry.timed and report.nominal.timed:
         seconds = np.concatenate([report.nominal.times_s, report.telemetry.times_s])
-        times, axis = (seconds - report.telemetry.times_s[0]) / 86400, "days since the judged part began"
+        unit_s, unit = (86400, "days") if seconds[-1] - seconds[0] > 3 * 86400 else (3600, "hours")
+        times, axis = (seconds - report.telemetry.times_s[0]) / unit_s, f"{unit} since the judged part began"
     else:
         times, axis = np.arange(-cut, len(report.telemetry), dtype=np.float64), "samples since the judged part began"
     count = sum(len(runs) for runs in report.events.values())

@@ -142,7 +142,8 @@ def test_a_diagnosis_names_the_first_mover_and_how_each_moved() -> None:
     assert parts["P-1"].spread_ratio == pytest.approx(6.0, rel=0.25)
     assert parts["T-3"].share == pytest.approx(2 / 3)
     assert "T-3 (T) rose by" in one.words
-    assert "20 samples before P-1" in one.words
+    assert "20 samples later P-1 (P) swings" in one.words
+    assert one.words.endswith("Subsystems: P, T.")
 
 
 def test_events_far_apart_are_two_incidents_and_a_still_channel_is_called_so() -> None:

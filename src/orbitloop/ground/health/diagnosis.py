@@ -18,6 +18,8 @@ from orbitloop.ground.health.telemetry import FloatArray, Telemetry, held
 
 BEFORE = 500
 """Samples before an incident that it is compared with."""
+TOLD = 3
+"""Channels that are told in words beside the first mover."""
 NEAR = 50
 """Events of different channels at most this many samples apart are one incident."""
 
@@ -82,16 +84,16 @@ class Incident:
 
     @property
     def words(self) -> str:
-        """The incident in one or two sentences."""
+        """The incident in words: who moved first and how, and who followed."""
         lead = self.first_mover
-        text = f"{_label(lead)} {lead.words}"
-        others = [part for part in self.parts if part is not lead]
-        if others:
-            text += f"; it moved first, {others[0].first - lead.first} samples before {_label(others[0])}"
-            groups = sorted({part.subsystem or "no subsystem" for part in self.parts})
-            if len(groups) > 1 or len(others) > 1:
-                text += f". {len(self.parts)} channels moved, of {', '.join(groups)}"
-        return text + "."
+        others = sorted((part for part in self.parts if part is not lead), key=lambda part: (part.first, -part.share))
+        told = [f"{_label(lead)} {lead.words}"]
+        for part in others[:TOLD]:
+            later = part.first - lead.first
+            told.append(f"{f'{later} samples later' if later else 'with it'} {_label(part)} {part.words}")
+        groups = sorted({part.subsystem for part in self.parts if part.subsystem})
+        more = f"; {len(others) - TOLD} more channels" if len(others) > TOLD else ""
+        return "; ".join(told) + more + (f". Subsystems: {', '.join(groups)}." if len(groups) > 1 else ".")
 
     def to_json(self) -> dict[str, Any]:
         parts = [part.to_json() for part in self.parts]
