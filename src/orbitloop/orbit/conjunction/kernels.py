@@ -21,7 +21,7 @@ from orbitloop.orbit.conjunction.gravity import GRADIENT_PER_S2, J2, MU_KM3_S2, 
 
 _J2_KM_S2 = 4e-5  # bound on J2's radial acceleration: 3 J2 mu / R^2 = 3.2e-5
 _FINE_FROM_KM, _FINE_TO_KM, _FINE_KM, _COARSE_KM = 6_358.0, 8_558.0, 20.0, 2_000.0
-_MOST_BANDS, _MOST_CELLS = 64, 256
+_MOST_BANDS, _MOST_CELLS = 32, 128  # a table of half a million cells at most
 _FASTEST_KM_S = 22.4  # twice the speed of escape at the surface: no two closed orbits pass each other faster
 _FINE_BINS = int((_FINE_TO_KM - _FINE_FROM_KM) / _FINE_KM)
 _BINS = _FINE_BINS + 24
@@ -313,7 +313,11 @@ def _pad(speed, half_s, reach_km):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model="numpy")
 def _pair(state, i, j, half_s, reach_km, slack_km, slow_km_s, before, after):  # type: ignore[no-untyped-def]
-    """Judge one pair at one node. Returns (kind, s, distance, speed); kind 0: no candidate, 1: fast, 2: slow."""
+    """Judge one pair at one node.
+
+    Returns (kind, s, distance, speed). Kind 0: no candidate; 1: fast, and its minimum belongs to this node; 2: slow; 3: less
+    than twice as fast, told at each node as slow ones are, so that a stretch in which a pair crosses that limit has no gaps.
+    """
     dx, dy, dz = state[0, j] - state[0, i], state[1, j] - state[1, i], state[2, j] - state[2, i]
     du, dv, dw = state[3, j] - state[3, i], state[4, j] - state[4, i], state[5, j] - state[5, i]
     x2, b, v2 = dx * dx + dy * dy + dz * dz, dx * du + dy * dv + dz * dw, du * du + dv * dv + dw * dw
@@ -325,8 +329,8 @@ def _pair(state, i, j, half_s, reach_km, slack_km, slow_km_s, before, after):  #
     d2 = x2 + s * (2.0 * b + s * v2)
     if d2 > near * near:
         return 0, 0.0, 0.0, 0.0
-    if speed < slow_km_s:
-        return 2, s, math.sqrt(d2), speed
+    if speed < 2.0 * slow_km_s:
+        return (2 if speed < slow_km_s else 3), s, math.sqrt(d2), speed
     guard = 0.5 + 2.0 * slack_km / speed
     t = s
     for _ in range(4):
@@ -362,9 +366,9 @@ def scan(state, good, slack_km, role, half_s, reach_km, slow_km_s, first, pairs,
         role: (N,) uint8; 0 takes no part, 1 is compared with 2 only, 2 with all.
         half_s: half the step.
         reach_km: what is looked for.
-        slow_km_s: pairs slower than this are told as slow, unrefined.
+        slow_km_s: pairs slower than twice this are told unrefined.
         first: whether the window begins just before node 0.
-        pairs: (M, 4) int32, written: i < j, node, kind (1 fast, 2 slow).
+        pairs: (M, 4) int32, written: i < j, node, kind as of `_pair`.
         values: (M, 3), written: seconds after the node, distance, speed.
 
     Returns:

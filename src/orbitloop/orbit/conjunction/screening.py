@@ -23,11 +23,13 @@ objects 2 m, one in a thousand 130 m, decaying ones up to some hundreds). e_i is
    |x(u)| <= D + V (s - u), V being the largest relative speed meanwhile. Hence
    |x(t*) - (x + v s)| <= G D tau^2 / 2 + G V tau^3 / 3 + e_i + e_j, with V <= (|v| + G tau D) / (1 - G tau^2).
    A pair whose straight line stays farther off than D and this pad is no candidate.
-3. *Curved line.* Candidates faster than `slow` are flown by one Runge-Kutta step to the minimum (its own error at 60 s is
-   0.1 m in low orbits) and kept within D + e_i + e_j.
+3. *Curved line.* Candidates faster than 2 `slow` (below) are flown by one Runge-Kutta step to the minimum (its own error at
+   60 s is 0.1 m in low orbits) and kept within D + e_i + e_j.
 4. *One minimum.* f = |x|^2 has f'' = 2 (v^2 + x.a) >= 2 (v^2 - G |x|^2) > 0 while |x| < |v| / sqrt(G). `slow` is 6 sqrt(G) D,
    so a faster pair has one minimum in each stretch within reach, and Newton's method on SGP4 itself finds it (`refine`).
-   Slower pairs are sampled by SGP4 over the whole run of steps in which they are candidates (`comoving`).
+   Slower pairs are sampled by SGP4 over the whole run of steps in which they are candidates (`comoving`). A run is slow when
+   one of its steps is: within a run the speed changes by less than G |x| times its length, 0.3 `slow` at h = 120 s and 0.7 at
+   240 s, so every step of such a run is below 2 `slow`, and candidates below that are all kept.
 
 Cost: nodes x objects for propagation and sorting; comparisons grow as the square of how many share a shell. Memory: one block
 of nodes (`BLOCK_BYTES`, whatever the catalogue), 0.4 kB an object, and what is found (24 bytes a candidate, 150 an approach).
@@ -62,7 +64,7 @@ MAX_DAYS = 31.0
 _STATE_BYTES = 48
 _LEAST_SLACK_KM = 0.01
 _SLOW = 6.0
-_FAST, _SLOW_KIND = 1, 2
+_SLOW_KIND = 2  # of `kernels`: 1 is fast, 3 less than twice as fast as slow
 _PORTION = 1 << 14
 
 
