@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keep a catalogue of element sets, and see what changed.")
 
+DAY_S = 86_400.0
+
 At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="Time that ages are counted to, UTC, ISO 8601.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Rows shown; 0 shows all. --json has all.")]
 Names = Annotated[list[str] | None, typer.Option("--name", metavar="PART", help="Part of the name, or a pattern. Repeatable.")]
