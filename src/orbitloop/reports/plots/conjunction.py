@@ -167,6 +167,9 @@ def _goal_by_time(axes: Any, burns: Sequence[OptionPoint], times: Sequence[float
 
 def _plain_ticks(axes: Any) -> None:
     """Write a short logarithmic axis with plain numbers, not powers."""
+    from matplotlib.ticker import LogLocator
+
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5, 7)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.tick_params(axis="y", which="minor", labelsize=7)
