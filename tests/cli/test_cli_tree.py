@@ -36,7 +36,12 @@ def test_the_promised_commands_are_there() -> None:
     promised = {"run", "train", "quantise", "detect", "evaluate", "passes", "report", "validate", "plugins", "doctor", "bench"}
     onboard = {f"onboard {name}" for name in ("serve", "detect", "status", "swap", "budget", "stop")}
     updates = {f"update {name}" for name in ("build", "inspect", "verify", "apply")}
-    assert {name for name in NAMES if not name.startswith("trust ")} == promised | onboard | updates
+    catalog = ("import", "list", "diff", "history", "check", "export", "keep", "ephemeris")
+    conjunctions = ("import", "list", "show", "alerts", "avoid", "fit-uncertainty")
+    space = {"plan", "energy", "screen", "pc", "constellation walker", "constellation show"}
+    space |= {f"catalog {name}" for name in catalog} | {f"conjunctions {name}" for name in conjunctions}
+    space |= {f"health {name}" for name in ("check", "evaluate", "beacons")}
+    assert {name for name in NAMES if not name.startswith("trust ")} == promised | onboard | updates | space
 
 
 @pytest.mark.parametrize(("words", "command"), TREE, ids=NAMES)
