@@ -186,6 +186,22 @@ def examine_values(values: np.ndarray):  # type: ignore[no-untyped-def]
     return examine(TelemetryFile(telemetry), load_limits(None), method="streaming")
 
 
+def test_after_a_gap_a_new_recording_begins_and_what_is_missing_is_not_odd() -> None:
+    from orbitloop.apps.health_files import TelemetryFile
+
+    t = np.arange(2000.0)
+    values = np.sin(t / 11.0)[:, None]
+    values[1200:1260] = np.nan  # not sent: the channel did not stand still
+    times_s = 1.78e9 + 10 * t
+    jumped = np.concatenate([values[:1500], np.sin((t[1500:] + 17) / 11.0)[:, None]])
+    there = examine(TelemetryFile(Telemetry(("x",), times_s, jumped, timed=True)), load_limits(None), method="streaming")
+    assert there.events["x"] != ()
+    times_s[1500:] += 1e5
+    found = examine(TelemetryFile(Telemetry(("x",), times_s, jumped, timed=True)), load_limits(None), method="streaming")
+    assert (found.scores[600:660] == 0).all()
+    assert not [run for run in found.events["x"] if run[0] >= 860]
+
+
 def test_wrong_limits_are_told_with_line_and_field(tmp_path: Path) -> None:
     config = tmp_path / "limits.yaml"
     config.write_text(LIMITS.replace("soft: [26, 30]", "soft: [30, 26]"))

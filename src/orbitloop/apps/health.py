@@ -6,6 +6,7 @@ Judging is `ground.health` and `algorithms.health`. A proposal becomes a resourc
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from orbitloop.resources.meta import Metadata, Resource
 DRIFT_BLOCKS = 24
 """Blocks that the nominal part is cut into for its mean and deviation; as long are those that are judged."""
 MAX_EVIDENCE = 50
+GAP = 20
+"""Usual steps in time without a sample that end one recording and begin another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +236,22 @@ def _parts(file: TelemetryFile, train: TelemetryFile | None, share: float) -> tu
 
 
 def _scores(monitor: Monitor, nominal: Telemetry, judged: Telemetry, scale: Scale, follows: bool) -> FloatArray:
+    """Score what is judged; after a gap in time a new recording begins, and a missing sample is never odd itself."""
     quiet = held(nominal.values)
     monitor.fit(scale.apply(quiet))
-    return monitor.scores(scale.apply(held(judged.values, quiet[-1])), follows=follows)
+    values = scale.apply(held(judged.values, quiet[-1]))
+    begins = [0, *_gaps(judged), len(judged)]
+    parts = [monitor.scores(values[first:end], follows=follows and first == 0) for first, end in itertools.pairwise(begins)]
+    return np.where(np.isfinite(judged.values), np.concatenate(parts), 0.0)
+
+
+def _gaps(judged: Telemetry) -> list[int]:
+    """Return the samples before which time jumps by more than `GAP` usual steps."""
+    steps = np.diff(judged.times_s)
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    if not judged.timed or usual <= 0:
+        return []
+    return (np.flatnonzero(steps > GAP * usual) + 1).tolist()
 
 
 def _limits(judged: Telemetry, limits: TelemetryLimitsSpec) -> tuple[tuple[LimitEvent, ...], dict[str, Level]]:
