@@ -50,19 +50,19 @@ def _inside(found: list[tuple[float, float]], times_s: np.ndarray) -> np.ndarray
     ("elements", "half_deg"), [(SSO, 30.0), (SSO, 2.0), (LEANING, 20.0)], ids=["wide", "narrow", "eccentric"]
 )
 def test_a_half_angle_over_places_is_the_angle_at_the_satellite(elements: Elements, half_deg: float) -> None:
-    """Against the exact angle on the ellipsoid, every second of a day."""
+    """Against the exact angle on the ellipsoid, every three seconds of a day."""
     end_s = START_S + DAY_S
     lat, lon = ground_track(elements, START_S + np.arange(1.0, 4.0) * 20_000.0)
     places = Area("places", points=(*PLACES.points, *((float(x), float(y) + 0.1) for x, y in zip(lon, lat, strict=True))))
     found = accesses(elements, Sensor(half_angle_deg=half_deg), [places], START_S, end_s)
-    times_s = np.arange(START_S, end_s, 1.0)
+    times_s = np.arange(START_S, end_s, 3.0)
     least = np.min([_off_nadir_deg(elements, *place, times_s) for place in places.points], axis=0)
     inside = _inside([(a.start_s, a.end_s) for a in found], times_s)
     wrong = inside != (least < half_deg)
     assert len(found) > (1 if half_deg < 5 else 20)
     assert np.all(np.abs(least[wrong] - half_deg) < 1e-4)
     for one in found:
-        near = least[np.abs(times_s - one.closest_s) <= 1.0]
+        near = least[np.abs(times_s - one.closest_s) <= 3.0]
         around = least[(times_s >= one.start_s) & (times_s <= one.end_s)]
         assert near.min() <= around.min() + 0.01 * half_deg
 

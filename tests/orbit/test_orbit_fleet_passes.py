@@ -10,7 +10,7 @@ import pytest
 from skyfield.api import EarthSatellite, load, wgs84
 
 from orbitloop.errors import ElementsError
-from orbitloop.orbit import kernels
+from orbitloop.orbit import kernels, passes
 from orbitloop.orbit.elements import Elements, from_orbit, sun_synchronous_inclination_deg
 from orbitloop.orbit.fleet_passes import PassTable, fleet_passes, grid_step_s, pass_blocks, passes_one_by_one
 from orbitloop.orbit.frames import EarthOrientation, gmst_rad
@@ -105,6 +105,33 @@ def test_grazing_passes_on_either_side_of_the_mask() -> None:
 def _skyfield_time(ts: object, times_s: np.ndarray | float) -> Any:
     day = datetime.fromtimestamp(START_S, UTC)
     return ts.utc(day.year, day.month, day.day, 0, 0, times_s - START_S)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("count", [10, pytest.param(120, marks=pytest.mark.slow)])
+def test_random_orbits_and_stations(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eccentricities to 0.75, perigees to 36,000 km, masks from -2 to 85 degrees, against a look each 20 seconds."""
+    monkeypatch.setattr(passes, "STEP_S", 20.0)
+    rng = np.random.default_rng(11)
+    masks = rng.choice([-2.0, 0.0, 5.0, 10.0, 20.0, 45.0, 70.0, 85.0], 24)
+    lat, lon = np.degrees(np.arcsin(rng.uniform(-1, 1, 24))), rng.uniform(-180, 180, 24)
+    stations = [Station(str(n), lat[n], lon[n], 100.0 * n, masks[n]) for n in range(24)]
+    fleet = []
+    for n in range(count):
+        e = [0.0, rng.uniform(0, 0.05), rng.uniform(0.05, 0.75), rng.uniform(0, 0.3)][n % 4]
+        height_km = (6_378 + rng.uniform(250, [1_500, 1_500, 2_000, 36_000][n % 4])) / (1 - e) - 6_378.137
+        raan, perigee, anomaly = rng.uniform(0, 360, 3)
+        angles = {"raan_deg": raan, "arg_perigee_deg": perigee, "mean_anomaly_deg": anomaly}
+        epoch_s = START_S + rng.uniform(-1e5, 1e5)
+        fleet.append(from_orbit(str(n), epoch_s, height_km, rng.uniform(0, 180), eccentricity=e, **angles))
+    end_s = START_S + 0.7 * DAY_S
+    mine = _by_pair(_table(fleet, stations, START_S, end_s))
+    theirs = _by_pair([p for one in fleet for p in find_passes(one, stations, START_S, end_s)])
+    assert mine.keys() == theirs.keys()
+    for pair, wanted in theirs.items():
+        assert len(mine[pair]) == len(wanted), pair
+        for name in ("aos_s", "los_s"):
+            got = [getattr(p, name) for p in mine[pair]]
+            np.testing.assert_allclose(got, [getattr(p, name) for p in wanted], rtol=0, atol=1e-4)
 
 
 class _Skyfield:
