@@ -67,4 +67,4 @@ def burned(one: Elements, since_s: float, axis_km: float = 0.0, tilt_deg: float 
 
 def snapshots(days: list[list[Elements]]) -> list[Snapshot]:
     """Return a snapshot of each day, taken in its evening."""
-    return [Snapshot(f"day{n}", START_S + (n + 0.8) * DAY_S, tuple(sets)) for n, sets in enumerate(days)]
+    return [Snapshot(f"birds_2026-05-{20 + n}.tle", START_S + (n + 0.8) * DAY_S, tuple(sets)) for n, sets in enumerate(days)]

@@ -16,7 +16,7 @@ from orbitloop.orbit.catalogue.findings import Finding
 from orbitloop.orbit.catalogue.noise import own_scale, peer_groups, peer_noise, shortest_half
 from orbitloop.orbit.catalogue.predictions import histories, residuals
 from orbitloop.orbit.catalogue.presence import decaying, lost_and_found, stale
-from orbitloop.orbit.catalogue.snapshots import Skipped, Snapshot, number_near, time_in_name
+from orbitloop.orbit.catalogue.snapshots import Skipped, Snapshot, feeds, number_near, time_in_name
 from orbitloop.orbit.elements import DAY_S, Elements, from_orbit
 from orbitloop.orbit.formats.tle import parse_tle_file
 from orbitloop.orbit.propagate import states
@@ -100,6 +100,28 @@ def test_lost_found_unread_and_stale() -> None:
     cut = [replace(s, sets=tuple(frozen if e.norad_id == 1004 and n > 2 else e for e in s.sets)) for n, s in enumerate(cut)]
     found = {(f.kind, f.norad_id) for f in check(cut)}
     assert found == {("lost", 1001), ("found", 1002), ("stale", 1004)}
+
+
+def test_absence_is_asked_within_a_feed() -> None:
+    """Two files a day, of different objects: none is lost for not being in the other file; one that moved over is not either."""
+    birds = snapshots(constellation(3, 40))
+    other = [replace(e, norad_id=e.norad_id + 5000) for e in birds[0].sets]
+    fish = [Snapshot(f"fish_2026-05-{20 + n}.tle", s.taken_s + 1, tuple(other)) for n, s in enumerate(birds)]
+    assert {f.kind for f in check([*birds, *fish])} <= {"stale"}
+    moved = replace(fish[2], sets=(*fish[2].sets, birds[2].sets[3]))
+    gone = replace(birds[2], sets=birds[2].sets[:3] + birds[2].sets[5:])
+    found = [f for f in check([*birds[:2], gone, *fish[:2], moved]) if f.kind == "lost"]
+    assert [f.norad_id for f in found] == [1004]
+
+
+def test_feeds_by_name_or_by_content() -> None:
+    birds = snapshots(constellation(3, 40))
+    names = ("yesterday.tle", "today.json", "now.xml.gz")
+    renamed = [replace(s, label=name) for s, name in zip(birds, names, strict=True)]
+    assert [len(f) for f in feeds(renamed)] == [3]
+    part = replace(birds[2], label="few.tle", sets=birds[2].sets[:30])
+    assert [len(f) for f in feeds([*birds, part])] == [3, 1]
+    assert feeds([]) == []
 
 
 def test_stale_is_measured_by_the_objects_own_rhythm() -> None:

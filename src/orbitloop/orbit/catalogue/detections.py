@@ -16,7 +16,7 @@ from orbitloop.orbit.catalogue.findings import KINDS, Finding
 from orbitloop.orbit.catalogue.manoeuvres import manoeuvres
 from orbitloop.orbit.catalogue.predictions import histories, residuals
 from orbitloop.orbit.catalogue.presence import decaying, lost_and_found, stale
-from orbitloop.orbit.catalogue.snapshots import Snapshot
+from orbitloop.orbit.catalogue.snapshots import Snapshot, feeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,22 @@ def check(snapshots: Sequence[Snapshot], at_s: float | None = None, limits: Chec
     when_s = ordered[-1].taken_s if at_s is None else at_s
     all_sets = histories(ordered)
     coming_down = decaying(all_sets, when_s, limits.forecast_d)
-    tagged, involved = cross_tags(ordered, limits.sigmas)
+    down = {f.norad_id for f in coming_down}
+    groups = feeds(ordered)
+    present = {number for members in groups for number in members[-1].newest()}
+    tagged: list[Finding] = []
+    absences: list[Finding] = []
+    involved: set[tuple[int, float]] = set()
+    for members in groups:
+        found_here, explained = cross_tags(members, limits.sigmas)
+        tagged += found_here
+        involved |= explained
+        absences += [f for f in lost_and_found(members, down) if f.kind == "found" or f.norad_id not in present]
     found = [
         *coming_down,
         *tagged,
         *manoeuvres(residuals(all_sets), limits.sigmas, apart_from=involved),
-        *lost_and_found(ordered, {f.norad_id for f in coming_down}),
-        *stale(all_sets, when_s, limits.stale_intervals, present=set(ordered[-1].newest())),
+        *absences,
+        *stale(all_sets, when_s, limits.stale_intervals, present=present),
     ]
     return sorted(found, key=lambda f: (KINDS.index(f.kind), -f.rank, f.norad_id))

@@ -1,18 +1,23 @@
 """What a catalogue was at one time: element sets with the time when they were taken, and what could not be read.
 
-A file may hold several sets of an object (a history as Space-Track serves it); the newest is the object's set of that snapshot,
-the others belong to its history only.
+A file may hold several sets of an object (a history as Space-Track serves it); the newest is the object's set of that
+snapshot, the others belong to its history only.
+
+Catalogues are often kept as several files (active, debris, one a constellation). Snapshots of one such file are a feed; who
+is absent is asked within a feed, for that debris is not in the file of payloads means nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from orbitloop.orbit.elements import Elements
 
+_SAME = 0.9
+_ENDINGS = re.compile(r"(?:\.(?:gz|tle|3le|txt|json|xml|kvn|csv|omm))+$")
 _DATE = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?:[T_ ](\d\d)(?:[:-]?(\d\d))?)?(?!\d)", re.ASCII)
 
 
@@ -47,6 +52,32 @@ def newest(sets: Iterable[Elements]) -> dict[int, Elements]:
         if other is None or one.epoch_s > other.epoch_s:
             found[one.norad_id] = one
     return found
+
+
+def feeds(snapshots: Sequence[Snapshot]) -> list[list[Snapshot]]:
+    """Return the snapshots, which come in the order of time, sorted into feeds.
+
+    Of one feed are those whose names differ by a date only (`starlink_2026-05-24.tle`, `starlink_2026-05-25.tle.gz`), and those
+    that hold nearly the same objects as the one before (nine in ten of all).
+    """
+    found: list[tuple[str, set[int], list[Snapshot]]] = []
+    for snapshot in snapshots:
+        stem, objects = _stem(snapshot.label), {one.norad_id for one in snapshot.sets}
+        at = next((n for n, (name, _, _) in enumerate(found) if name == stem), None)
+        if at is None:
+            at = next(
+                (n for n, (_, known, _) in enumerate(found) if len(known & objects) >= _SAME * len(known | objects)), None
+            )
+        if at is None:
+            found.append((stem, objects, [snapshot]))
+        else:
+            found[at] = (found[at][0], objects, [*found[at][2], snapshot])
+    return [members for _, _, members in found]
+
+
+def _stem(label: str) -> str:
+    """Return a name without its date and endings."""
+    return _DATE.sub("", _ENDINGS.sub("", label.lower())).strip("-_. ")
 
 
 def time_in_name(name: str) -> float | None:
