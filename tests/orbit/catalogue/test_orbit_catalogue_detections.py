@@ -103,7 +103,7 @@ def test_lost_found_unread_and_stale() -> None:
 
 
 def test_absence_is_asked_within_a_feed() -> None:
-    """Two files a day, of different objects: none is lost for not being in the other file; one that moved over is not either."""
+    """Two files a day, of different objects: none is lost for not being in the other; one that moved over is not either."""
     birds = snapshots(constellation(3, 40))
     other = [replace(e, norad_id=e.norad_id + 5000) for e in birds[0].sets]
     fish = [Snapshot(f"fish_2026-05-{20 + n}.tle", s.taken_s + 1, tuple(other)) for n, s in enumerate(birds)]
