@@ -8,8 +8,8 @@ import sys
 import warnings
 
 warnings.simplefilter("ignore")
-from astropy.time import Time, TimeDelta  # noqa: E402
-from oem import OrbitEphemerisMessage  # noqa: E402
+from astropy.time import Time, TimeDelta  # type: ignore[import-not-found]  # noqa: E402
+from oem import OrbitEphemerisMessage  # type: ignore[import-not-found]  # noqa: E402
 
 message = OrbitEphemerisMessage.open(sys.argv[1])
 segments = []
