@@ -98,6 +98,17 @@ def test_csv_is_one_table(files: dict[str, Path]) -> None:
     assert all(10.0 <= float(r["max_elevation_deg"]) <= 90.0 for r in rows)
 
 
+def test_rows_come_in_parts_and_json_has_an_end(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _invoke(*_base(files), "--csv").stdout
+    monkeypatch.setattr("orbitloop.apps.passes._ROWS", 3)
+    assert _invoke(*_base(files), "--csv").stdout == whole
+    monkeypatch.setattr("orbitloop.apps.passes.MAX_JSON_ROWS", 3)
+    result = _invoke(*_base(files), "--json")
+    assert result.exit_code == 21
+    assert "--csv" in result.stderr
+    assert result.stdout == ""
+
+
 def test_a_mask_for_all(files: dict[str, Path]) -> None:
     low, high = (json.loads(_invoke(*_base(files), "--min-elevation", m, "--json").stdout)["passes"] for m in ("10", "40"))
     assert 0 < len(high) < len(low)
@@ -155,6 +166,14 @@ def test_another_missions_stations(files: dict[str, Path]) -> None:
     assert len(value["stations"]) > 2
     assert "Kiruna" in value["stations"]
     assert value["start"] == "2026-05-31T23:00:00.000Z"  # the newest epoch
+
+
+def test_stations_of_one_name_in_two_files(files: dict[str, Path], tmp_path: Path) -> None:
+    _geojson(tmp_path / "ksat.geojson", {"Kiruna": {"type": "Point", "coordinates": [20.9, 67.8]}})
+    value = json.loads(_invoke(*_base(files, 1.0), "--stations", tmp_path / "ksat.geojson", "--json").stdout)
+    assert value["stations"] == ["Kiruna (stations)", "Hartebeesthoek", "Kiruna (ksat)"]
+    twice = _invoke(*_base(files, 1.0), "--stations", files["stations"])
+    assert (twice.exit_code, "twice" in twice.stderr) == (21, True)
 
 
 def test_bad_sets_are_told_and_the_others_listed(files: dict[str, Path]) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -38,6 +39,9 @@ Tell = Callable[[str, int, int], None]
 """stage, done, total."""
 
 _BATCH = 2_048
+_ROWS = 50_000
+MAX_JSON_ROWS = 500_000
+"""Passes that one JSON object holds at most; CSV has no limit."""
 _FEW_D = 20.0
 """Satellites times days that are searched one by one, in a tenth of a second."""
 _SKY_STEP_S, _TRACK_STEP_S = 5.0, 20.0
@@ -82,17 +86,21 @@ def read_sets(path: Path) -> tuple[tuple[Elements, ...], tuple[str, ...]]:
 
 
 def read_stations(paths: Sequence[Path], min_elevation_deg: float) -> tuple[Station, ...]:
-    """Read ground stations from GeoJSON files.
+    """Read ground stations from GeoJSON files; what is called the same in several gets the file's name in brackets.
 
     Raises:
-        DataError: a file cannot be read, or is malformed.
+        DataError: a file cannot be read, is malformed, or is given twice.
     """
-    found = [one for path in paths for one in parse_stations(_text(path), path.name, min_elevation_deg=min_elevation_deg)]
-    names = [one.name for one in found]
-    return tuple(
-        replace(one, name=f"{one.name} {names[: n + 1].count(one.name)}") if names.count(one.name) > 1 else one
-        for n, one in enumerate(found)
-    )
+    found = [
+        (one, path.stem)
+        for path in paths
+        for one in parse_stations(_text(path), path.name, min_elevation_deg=min_elevation_deg)
+    ]
+    count = Counter(one.name for one, _ in found)
+    named = [f"{one.name} ({stem})" if count[one.name] > 1 else one.name for one, stem in found]
+    if len(set(named)) < len(named):
+        raise DataError("a file of stations is given twice", remedy="give each once")
+    return tuple(replace(one, name=name) for (one, _), name in zip(found, named, strict=True))
 
 
 def read_areas(path: Path) -> list[Area]:
@@ -203,6 +211,12 @@ def details(scene: Scene, table: PassTable, earth: EarthOrientation) -> Details:
 
 def pass_rows(scene: Scene, table: PassTable, carrier_hz: float | None, earth: EarthOrientation) -> Iterator[dict[str, Any]]:
     """Yield the passes as plain values; with Doppler where a carrier is given."""
+    for first in range(0, len(table), _ROWS):
+        part = table.take(range(first, min(first + _ROWS, len(table))))
+        yield from _rows(scene, part, carrier_hz, earth)
+
+
+def _rows(scene: Scene, table: PassTable, carrier_hz: float | None, earth: EarthOrientation) -> Iterator[dict[str, Any]]:
     ages = scene.ages_d()
     more = details(scene, table, earth)
     shifts = [one.shift_hz(carrier_hz) for one in (more.aos, more.los)] if carrier_hz else []

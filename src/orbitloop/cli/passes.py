@@ -16,6 +16,7 @@ import typer
 from orbitloop.cli.options import Json, Overrides, Quiet, load_plan
 from orbitloop.cli.pass_tables import tell_accesses, tell_crosslinks, tell_passes, tell_windows
 from orbitloop.cli.terminal import note, print_json
+from orbitloop.errors import DataError
 
 if TYPE_CHECKING:
     from orbitloop.apps.passes import Scene
@@ -291,6 +292,9 @@ def _search(
     links = app.find_crosslinks(scene, asked.isl_range_km, 20.0) if asked.isl else []
     _draw(scene, found, pictures, kinds)
     carrier_hz = asked.doppler_mhz * 1e6 if asked.doppler_mhz is not None else None
+    if json_output and len(found) > app.MAX_JSON_ROWS:
+        remedy = "take --csv, or fewer satellites, stations or hours"
+        raise DataError(f"{len(found)} passes are too many for one JSON object", remedy=remedy)
     if json_output:
         print_json(_result(scene, asked, found, areas, reached, links, carrier_hz))
     elif asked.csv:
