@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,7 +197,7 @@ def test_a_gzip_bomb_is_stopped(tmp_path: Path) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_file_gives_sets_or_the_one_error(data: bytes) -> None:
-    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"orbitloop-any-{os.getpid()}.tle"
+    path = Path(tempfile.gettempdir()) / f"orbitloop-any-{os.getpid()}.tle"
     try:
         path.write_bytes(data)
         catalogue.read_snapshot(path)
