@@ -15,7 +15,7 @@ from orbitloop.reports.figures import Figure, figure_of
 from orbitloop.reports.mission import MissionReport
 from orbitloop.resources.manifest import load_mission
 from orbitloop.sim.mission import run_mission
-from orbitloop.sim.runner import Watcher
+from orbitloop.sim.watcher import Watcher
 
 MISSION = Path(__file__).resolve().parents[1] / "missions" / "farmland-demo.yaml"
 AIM_S = 150.0

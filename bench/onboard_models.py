@@ -37,7 +37,7 @@ from orbitloop.records.label import Boxes, LabelledImage
 from orbitloop.records.model import INT8, METADATA_KEY, WEIGHTS_FILE, ModelMetadata, Preprocessing
 from orbitloop.resources.manifest import load_mission
 from orbitloop.sim.mission import base_model
-from orbitloop.sim.runner import Watcher
+from orbitloop.sim.watcher import Watcher
 from orbitloop.sim.world import SceneRef, World, open_world
 
 ROOT = Path(__file__).resolve().parents[1]

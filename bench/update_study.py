@@ -34,8 +34,8 @@ from orbitloop.sim.flight import Flight
 from orbitloop.sim.measure import Meter
 from orbitloop.sim.mission import base_model
 from orbitloop.sim.planning import Planning
-from orbitloop.sim.runner import Watcher
 from orbitloop.sim.training import TrainedModel, TrainingRequest, trained_model
+from orbitloop.sim.watcher import Watcher
 from orbitloop.sim.world import World, open_world
 
 ROOT = Path(__file__).resolve().parents[1]

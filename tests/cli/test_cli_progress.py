@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from orbitloop.cli.progress import BarWatcher, LineWatcher, watching
-from orbitloop.sim.runner import Watcher
+from orbitloop.sim.watcher import Watcher
 
 
 def test_lines_say_a_stage_once_then_every_ten_seconds_then_its_end() -> None:

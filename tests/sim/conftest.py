@@ -12,7 +12,7 @@ import tiny_mission
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim import releases
 from orbitloop.sim.mission import MissionResult, run_mission
-from orbitloop.sim.runner import Watcher
+from orbitloop.sim.watcher import Watcher
 
 Runner = Callable[..., MissionResult]
 PROGRAM = Path(tiny_mission.__file__)

@@ -26,7 +26,8 @@ from orbitloop.sim.fleet import policy_of
 from orbitloop.sim.flight import Held
 from orbitloop.sim.mission import base_model, run_mission
 from orbitloop.sim.rounds import Pending
-from orbitloop.sim.runner import MissionRun, Watcher
+from orbitloop.sim.runner import MissionRun
+from orbitloop.sim.watcher import Watcher
 from orbitloop.sim.world import open_world
 from orbitloop.trust.refresh import Policy
 from orbitloop.trust.sealed import seal_key_id

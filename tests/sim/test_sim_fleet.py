@@ -17,7 +17,7 @@ from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.fleet import SimulatedSatellite, build_satellite, contacts, elements_of, saved_state, track
 from orbitloop.sim.flight import Flight, launch
 from orbitloop.sim.mission import base_model
-from orbitloop.sim.runner import Watcher
+from orbitloop.sim.watcher import Watcher
 from orbitloop.sim.world import open_world
 
 ANCHOR = Authority.from_seed(b"test", ("mission",), 0.0).anchor

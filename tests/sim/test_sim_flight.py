@@ -14,8 +14,8 @@ from orbitloop.resources.data import Quantisation
 from orbitloop.sim.flight import LEAST_OBJECTS, Flight, Held, launch
 from orbitloop.sim.measure import Meter
 from orbitloop.sim.mission import base_model
-from orbitloop.sim.runner import Watcher
 from orbitloop.sim.training import TrainedModel
+from orbitloop.sim.watcher import Watcher
 from orbitloop.sim.world import World, open_world
 
 

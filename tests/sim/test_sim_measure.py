@@ -12,7 +12,7 @@ from tiny_mission import tiny_plan
 from orbitloop.records.prediction import Detections
 from orbitloop.sim.measure import Meter, detect_all
 from orbitloop.sim.mission import base_model
-from orbitloop.sim.runner import Watcher
+from orbitloop.sim.watcher import Watcher
 from orbitloop.sim.world import World, open_world
 
 

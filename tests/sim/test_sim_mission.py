@@ -14,7 +14,7 @@ from orbitloop.records.update import ApplyOutcome
 from orbitloop.reports.mission import MissionReport
 from orbitloop.reports.write import read_report
 from orbitloop.sim.mission import run_mission
-from orbitloop.sim.runner import Watcher
+from orbitloop.sim.watcher import Watcher
 
 REPORT_KEYS = ("schema", "mission", "seed", "digest", "model", "bytes", "accuracy", "rounds")
 ACCURACY_KEYS = ("metric", "new_before", "new_after", "old_before", "old_after", "new_ceiling")

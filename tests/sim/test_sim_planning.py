@@ -9,7 +9,7 @@ import pytest
 import tiny_mission
 
 from orbitloop.sim.mission import MissionResult
-from orbitloop.sim.runner import Watcher
+from orbitloop.sim.watcher import Watcher
 
 Runner = Callable[..., MissionResult]
 MOST_BYTES = 4000

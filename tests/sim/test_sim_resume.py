@@ -15,7 +15,7 @@ from orbitloop.errors import StateError
 from orbitloop.reports.mission import NOT_DIGESTED, MissionReport
 from orbitloop.reports.write import read_report
 from orbitloop.sim.mission import MissionResult
-from orbitloop.sim.runner import Watcher
+from orbitloop.sim.watcher import Watcher
 
 
 class Interrupter(Watcher):

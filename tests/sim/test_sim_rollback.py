@@ -18,7 +18,8 @@ from orbitloop.records.ids import digest_tensors
 from orbitloop.records.update import ApplyOutcome
 from orbitloop.sim import releases
 from orbitloop.sim.mission import base_model
-from orbitloop.sim.runner import MissionRun, Watcher
+from orbitloop.sim.runner import MissionRun
+from orbitloop.sim.watcher import Watcher
 from orbitloop.sim.world import open_world
 
 # A canary needs a model that finds something: so low a report score that this small one does.

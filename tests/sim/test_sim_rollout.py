@@ -19,7 +19,8 @@ from orbitloop.records.ids import digest_tensors
 from orbitloop.records.update import ApplyOutcome, ApplyReport
 from orbitloop.sim import releases
 from orbitloop.sim.mission import base_model
-from orbitloop.sim.runner import MissionRun, Watcher
+from orbitloop.sim.runner import MissionRun
+from orbitloop.sim.watcher import Watcher
 from orbitloop.sim.world import open_world
 
 OTHER = merged(SATELLITE, {"name": "sat-2", "spec": {"orbit": {"meanAnomalyDeg": 150}}})

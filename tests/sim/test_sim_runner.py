@@ -15,7 +15,8 @@ from orbitloop.errors import StateError
 from orbitloop.sim.checkpoint import Checkpoints
 from orbitloop.sim.course import Course
 from orbitloop.sim.mission import base_model
-from orbitloop.sim.runner import MissionRun, Watcher
+from orbitloop.sim.runner import MissionRun
+from orbitloop.sim.watcher import Watcher
 from orbitloop.sim.world import open_world
 
 

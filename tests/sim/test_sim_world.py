@@ -17,7 +17,7 @@ from orbitloop.resources.manifest import parse_mission
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim import world as world_module
 from orbitloop.sim.mission import run_mission
-from orbitloop.sim.runner import Watcher
+from orbitloop.sim.watcher import Watcher
 from orbitloop.sim.world import World, open_world
 
 CLASSES = ("car", "plane", "ship")

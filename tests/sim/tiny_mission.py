@@ -127,7 +127,7 @@ def main() -> None:
 
     from orbitloop.sim import releases
     from orbitloop.sim.mission import run_mission
-    from orbitloop.sim.runner import Watcher
+    from orbitloop.sim.watcher import Watcher
 
     releases.judge = open_gate
     if chosen.save_each_step:

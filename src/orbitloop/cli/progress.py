@@ -16,7 +16,7 @@ from rich.text import Text
 
 from orbitloop.cli.terminal import note, printable
 from orbitloop.clock import iso_utc
-from orbitloop.sim.runner import Watcher
+from orbitloop.sim.watcher import Watcher
 
 MISSION = "mission"
 _LINE_EVERY_S = 10.0

@@ -22,8 +22,9 @@ from orbitloop.reports.write import ReportPaths, write_report
 from orbitloop.resources.mission import MissionPlan
 from orbitloop.sim.measure import Meter
 from orbitloop.sim.outcome import build_report, pictures
-from orbitloop.sim.runner import MissionRun, Watcher
+from orbitloop.sim.runner import MissionRun
 from orbitloop.sim.training import TrainedModel, TrainingRequest, trained_model
+from orbitloop.sim.watcher import Watcher
 from orbitloop.sim.world import SceneRef, World, open_world
 
 DETECTIONS_FILE = "detections.geojson"

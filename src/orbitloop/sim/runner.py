@@ -50,21 +50,12 @@ from orbitloop.sim.rollout import Rollout
 from orbitloop.sim.rounds import Pending, RoundMaker
 from orbitloop.sim.snapshot import restore, snapshot
 from orbitloop.sim.training import TrainedModel
+from orbitloop.sim.watcher import Watcher
 from orbitloop.sim.world import SceneRef, World
 from orbitloop.trust.sealed import seal_key_id
 
 _STAYS = (ApplyOutcome.REFUSED, ApplyOutcome.ROLLED_BACK, ApplyOutcome.BELIEVED)
 """Ends after which the model that flew flies on."""
-
-
-class Watcher:
-    """Told what a run is doing; the CLI draws it. Every method may be left as it is."""
-
-    def stage(self, name: str, done: int, total: int, detail: str = "") -> None:
-        """Say how far the current stage is."""
-
-    def event(self, at_s: float, text: str) -> None:
-        """Say that something of note happened."""
 
 
 class MissionRun:
