@@ -20,7 +20,14 @@ DATA = Path(os.environ.get("ORBITLOOP_DATA", ROOT.parent / "shared" / "data"))
 
 
 def test_the_promised_missions_are_there() -> None:
-    assert {path.stem for path in MISSIONS} >= {"farmland-demo", "aircraft", "aircraft-two", "farmland-naip", "ships", "tiansuan"}
+    assert {path.stem for path in MISSIONS} >= {
+        "farmland-demo",
+        "aircraft",
+        "aircraft-two",
+        "farmland-naip",
+        "ships",
+        "tiansuan",
+    }
 
 
 @pytest.mark.parametrize("path", MISSIONS, ids=lambda path: path.stem)

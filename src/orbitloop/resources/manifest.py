@@ -156,9 +156,7 @@ def _expanded(located: list[_Located], expand: Expand | None) -> tuple[list[_Loc
         field = "walker" if item.resource.spec.walker else "import"
         try:
             if expand is None:
-                raise ManifestError(
-                    "nothing here expands constellations", remedy="open it by orbitloop run or validate"
-                )
+                raise ManifestError("nothing here expands constellations", remedy="open it by orbitloop run or validate")
             out += [_Located(satellite, item.place) for satellite in expand(item.resource)]
         except OrbitloopError as error:
             what = f"{error.where}: {error.what}" if error.where else error.what
