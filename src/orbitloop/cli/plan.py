@@ -94,7 +94,7 @@ def plan(
       orbitloop plan missions/tiansuan.yaml --hours 24
       orbitloop plan --elements resource.tle --stations ksat.geojson --data 60 --setup 60 --compare
       orbitloop plan --elements resource.tle --stations ksat.geojson --data 60 --bound 100 \\
-        --fail Svalbard@+6 --plot timeline.png --out plan.json
+        --fail 'Svalbard*@+6' --plot timeline.png --out plan.json
       orbitloop plan --elements resource.tle --satellite 'SENTINEL*' --stations ssc.geojson \\
         --hours 6 --data 200 --exact
 
@@ -120,7 +120,7 @@ def plan(
     asked = app.Asked(
         policy=policy or (told.policy if told else "balanced"),
         tick_s=tick_s or (30.0 if exact else 1.0),
-        min_contact_s=min_contact_s if min_contact_s is not None else told.min_contact_s if told else 0.0,
+        min_contact_s=min_contact_s if min_contact_s is not None else told.min_contact_s if told else 60.0,
         pieces=pieces or (told.pieces if told else 1),
         seed=seed,
         gb_per_day=gb_per_day,

@@ -65,17 +65,20 @@ def upper_bound(
     ground, board = np.zeros((len(problem.stations), bins)), np.zeros((n, bins))
     asked = float(np.sum(t.req_bytes * t.req_value))
     flow, counted = np.zeros(problem.size), 0
-    best, step, stale = np.inf, 1.0, 0
+    best, step, stale, best_prices = np.inf, 1.0, 0, (ground, board)
     for done in range(rounds):
         ground_use, board_use, used = np.zeros_like(ground), np.zeros_like(board), np.zeros(problem.size)
         gain = kernels.all_best(t, rows, worth, slope, ground, board, per_bin, ground_use, board_use, used)
         value = gain + float(np.sum(ground * have)) + float(np.sum(board * room)) + asked
         stale = 0 if value < best * (1 - 1e-4) else stale + 1
-        best = min(best, value)
+        if value < best:
+            best, best_prices = value, (ground, board)
         if 2 * done >= rounds:
             flow, counted = flow + used, counted + 1
-        if stale >= 4:
-            step, stale = step / 2, 0
+        if stale >= 3:
+            step, stale = step / 3, 0
+            ground, board = best_prices
+            continue
         over, busy = ground_use - have, board_use - room[None, :]
         over[(ground <= 0) & (over < 0)] = 0.0
         busy[(board <= 0) & (busy < 0)] = 0.0
@@ -102,7 +105,7 @@ def _layers(t: Tables) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]
     return out[0], out[1]
 
 
-def not_withheld(problem: Problem, tables: Tables, rounds: int, least: float = 0.3) -> BoolArray:
+def not_withheld(problem: Problem, tables: Tables, rounds: int, least: float = 0.05) -> BoolArray:
     """Return which opportunities (M,) the relaxation sends over: those whose window it uses, in the mean, to a share `least`.
 
     This is withholding after Umbra: the fluid solution over space and time says where data should go down, and a satellite

@@ -221,25 +221,25 @@ def _units(amount: float) -> int:
 
 
 def _battery(t: Tables, j: int, own: list[_Column], model: Any) -> None:
-    """Keep the charge, in units of 1e-6 of the battery, at or above the floor where it is judged."""
+    """Keep the charge, in units of 1e-9 of the battery, at or above the floor where it is judged."""
     if t.battery[j] <= 0:
         return
     part = slice(int(t.seg_ptr[j]), int(t.seg_ptr[j + 1]))
     steps, net, floors = t.seg_edge[part], t.seg_net[part], t.seg_floor[part]
-    scale = 1e6 / float(t.battery[j])
+    scale = 1e9 / float(t.battery[j])
     edges = sorted({0, *steps.tolist(), *(c.start for c in own), *(c.end for c in own)})
-    floor = math.ceil(float(t.floor[j]) * scale)
+    floor = math.floor(float(t.floor[j]) * scale) - len(edges)  # each step is rounded by half a unit
     judged = {int(e): f for e, f in zip(steps.tolist(), floors.tolist(), strict=True)}
     charge: Any = round(float(t.charge[j]) * scale)
     for before, now in itertools.pairwise(edges):
         power = float(net[min(int(np.searchsorted(steps, (before + now) / 2)), net.size - 1)])
         covering = [c.chosen for c in own if c.start <= before and c.end >= now]
         drain = round(float(t.transmit[j]) * (now - before) * scale)
-        after = model.new_int_var(-(10**9), 10**6, "")
+        after = model.new_int_var(-(10**11), 10**9, "")
         model.add(after <= charge + round(power * (now - before) * scale) - drain * sum(covering))
         if math.isfinite(judged.get(now, -math.inf)):
             model.add(after >= floor)
         ending = [c.chosen for c in own if c.end == now]
         if ending:
-            model.add(after >= floor - 2 * 10**9 * (1 - sum(ending)))
+            model.add(after >= floor - 2 * 10**11 * (1 - sum(ending)))
         charge = after

@@ -26,6 +26,10 @@ THRESHOLD_STEP = 0.8
 REACH = 6
 """How many opportunities to either side a satellite that lost a contact looks at."""
 ROUNDS = 8
+HEAT, COLD, COOL = 1.0, 0.003, 0.01
+"""Temperatures of the local search at its begin and end, shares of the mean gain of a contact; `COOL` is where it begins when
+there are too few moves to heat and cool again."""
+ENOUGH_MOVES = 50
 
 Progress = Callable[[int, int], None]
 
@@ -35,7 +39,7 @@ class Effort:
     """How long local search goes on: moves for each opportunity, no fewer than `least` and no more than `most` in all."""
 
     per_opportunity: float = 400.0 if COMPILED else 20.0
-    least: int = 2_000 if COMPILED else 0
+    least: int = 20_000 if COMPILED else 0
     most: int = 250_000 if COMPILED else 2_000
 
 
@@ -69,7 +73,7 @@ def improve(board: Board, rows: npt.NDArray[np.int64], effort: Effort, progress:
     moves = int(min(max(effort.per_opportunity * rows.size, effort.least), effort.most))
     best, best_gain = board.contacts(), board.gain
     typical = best_gain / max(1, board.size)
-    heat, cold = 0.3 * typical, 0.003 * typical
+    heat, cold = (HEAT if moves >= ENOUGH_MOVES * rows.size else COOL) * typical, COLD * typical
     for done in range(ROUNDS):
         warm = heat * (cold / heat) ** (done / ROUNDS) if heat > 0 else 0.0
         cool = heat * (cold / heat) ** ((done + 1) / ROUNDS) if heat > 0 else 0.0

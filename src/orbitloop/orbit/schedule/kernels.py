@@ -415,8 +415,13 @@ def worth_of(t: Tables, s: State, i: int, a: int, b: int, trim: bool) -> tuple[f
     at = place_in(s.sat_row, t.sat_ptr[j], s.sat_count[j], s.start, a)
     if trim:
         a, b = trimmed(t, i, a, b, waiting(t, s, j, at, b))
+    while not enough_charge(t, s, j, at, a, b):  # as long as the battery allows
+        x, y = trimmed(t, i, a, b, 0.75 * carried(t, i, a, b))
+        if x == a and y == b:
+            return -1.0, 0, 0, 0
+        a, b = x, y
     gain = follow(t, s, j, at, i, a, b, carried(t, i, a, b), False)
-    if gain <= 0.0 or not enough_charge(t, s, j, at, a, b):
+    if gain <= 0.0:
         return -1.0, 0, 0, 0
     return gain, a, b, at
 

@@ -89,7 +89,5 @@ def draw_timeline(title: str, rows: Sequence[Row], start_s: float, end_s: float,
             keys.append(Patch(facecolor="none", edgecolor=MUTED, hatch="////", label="failed"))
         if len(names) > len(SERIES):
             keys.insert(0, Patch(facecolor=SERIES[0], label=f"contact ({len(names)} satellites, colours repeat)"))
-        axes.legend(
-            handles=keys, loc="upper center", bbox_to_anchor=(0.5, -0.9 / max(len(shown) * 0.26, 1.0)), ncols=5, fontsize=8
-        )
+        drawn.legend(handles=keys, loc="outside lower center", ncols=5, fontsize=8)
         return render(drawn, kind)

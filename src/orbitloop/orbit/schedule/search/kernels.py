@@ -134,18 +134,19 @@ def remake(t: Tables, s: State, i: int, n: int, trim: bool, from_tick: int) -> t
 
 @njit(cache=True)
 def push_in(
-    t: Tables, s: State, i: int, a: int, b: int, reach: int, trim: bool, from_tick: int, most: int
+    t: Tables, s: State, i: int, a: int, b: int, reach: int, trim: bool, from_tick: int, most: int, n: int = 0
 ) -> tuple[float, int]:
     """Make a contact of opportunity i within [a, b) whatever is in its way, and give what was in its way other contacts.
 
-    Contacts that began before `from_tick` stay, and at most `most` others are moved. Returns (change of gain, entries in the
-    log); (0, 0) if it cannot be.
+    Contacts that began before `from_tick` stay, and at most `most` others are moved. The log holds n entries already. Returns
+    (change of gain, entries in the log); (0, 0), and all in the log undone, if it cannot be.
     """
     j, station = t.sat[i], t.sta[i]
     a = max(a, from_tick)
     if s.barred[i] or s.end[i] > 0 or b - a < t.shortest or t.antennas[station] == 0:
+        undo(t, s, n)
         return 0.0, 0
-    base, n, change = t.sat_ptr[j], 0, 0.0
+    base, change = t.sat_ptr[j], 0.0
     at = place_in(s.sat_row, base, s.sat_count[j], s.start, a)
     while at > 0 and s.end[s.sat_row[base + at - 1]] > a:
         at -= 1
@@ -162,6 +163,13 @@ def push_in(
     if n < 0:
         return 0.0, 0
     gain, x, y, _ = worth_of(t, s, i, a, b, trim)
+    while t.battery[j] > 0.0 and n < most and (gain <= 0.0 or (y - x < b - a and draw(s) < 0.5)):
+        other = _least_near(t, s, j, a, from_tick)  # the charge that it needs is another contact's
+        if other < 0:
+            break
+        n = _note(s, n, other)
+        change += remove(t, s, other)
+        gain, x, y, _ = worth_of(t, s, i, a, b, trim)
     if gain <= 0.0:
         undo(t, s, n)
         return 0.0, 0
@@ -178,6 +186,19 @@ def push_in(
             more, n = refill_satellite(t, s, other, n, reach, trim, from_tick)
             change += more
     return change, n
+
+
+@njit(cache=True)
+def _least_near(t: Tables, s: State, j: int, tick: int, from_tick: int) -> int:
+    """Return the contact that gains least among a satellite's four before and four after a tick; -1 if there is none."""
+    base, count = t.sat_ptr[j], s.sat_count[j]
+    at = place_in(s.sat_row, base, count, s.start, tick)
+    chosen, least = -1, np.inf
+    for k in range(max(0, at - 4), min(count, at + 4)):
+        other = s.sat_row[base + k]
+        if s.start[other] >= from_tick and s.gain[other] < least:
+            chosen, least = other, s.gain[other]
+    return chosen
 
 
 @njit(cache=True)
@@ -248,14 +269,21 @@ def anneal(t: Tables, s: State, rows: Longs, moves: int, heat: float, cold: floa
         return total
     for move in range(moves):
         i = rows[int(draw(s) * rows.size)]
+        cut = trim and draw(s) < 0.75
         warmth = heat * (cold / heat) ** (move / moves) if heat > 0.0 else 0.0
-        if s.end[i] > 0:
-            change, n = _shift(t, s, i, reach, trim)
+        if s.end[i] > 0 and draw(s) < 0.5:
+            n = _note(s, 0, i)
+            gone = remove(t, s, i)
+            a, b = _part(t, s, i)
+            change, n = push_in(t, s, i, a, b, reach, cut, 0, 6, n)
+            change += gone
+        elif s.end[i] > 0:
+            change, n = _shift(t, s, i, reach, cut)
         elif draw(s) < 0.5:
-            change, n = push_in(t, s, i, t.open[i], t.close[i], reach, trim, 0, 6)
+            change, n = push_in(t, s, i, t.open[i], t.close[i], reach, cut, 0, 6)
         else:
             a, b = _part(t, s, i)
-            change, n = push_in(t, s, i, a, b, reach, trim, 0, 6)
+            change, n = push_in(t, s, i, a, b, reach, cut, 0, 6)
         if n == 0:
             continue
         if change >= 0.0 or (warmth > 0.0 and draw(s) < np.exp(change / warmth)):
