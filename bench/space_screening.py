@@ -112,7 +112,7 @@ def _cost(folder: Path, quick: bool) -> list[Figure]:
         )
     )
     same = runs["same"][0] if quick else fast[-1]
-    found += _agreement(np.load(same["out"]), np.load(peer["out"]))
+    found += _agreement(dict(np.load(same["out"])), dict(np.load(peer["out"])))
     return found + _scaling(folder, fast[-1], quick)
 
 
@@ -140,18 +140,23 @@ def _cpu(run: dict[str, Any]) -> float:
     return float(run["cpu_s"])
 
 
-def _agreement(mine: Any, theirs: Any) -> list[Figure]:
-    """Compare fast events with the peer's, both ways; those within a metre of the threshold may differ (its sines do)."""
-    sets = []
+def _agreement(mine: dict[str, Any], theirs: dict[str, Any]) -> list[Figure]:
+    """Look for each side's fast events among the other's; not those within a metre of the threshold (its sines are off by 0.4
+    m), nor those whose lowest point is the window's edge, which it does not tell."""
+    tables: list[dict[tuple[int, int], list[float]]] = []
+    asked = []
     for one in (mine, theirs):
-        rows = np.flatnonzero((one["speed_km_s"] > 0.11) & (one["miss_km"] < THRESHOLD_KM - 1e-3))
         table = defaultdict(list)
-        for n in rows.tolist():
-            table[_pair(one["first"][n], one["second"][n])].append(float(one["tca_s"][n]))
-        sets.append(table)
+        pairs = [_pair(*two) for two in zip(one["first"], one["second"], strict=True)]
+        for pair, tca_s in zip(pairs, one["tca_s"].tolist(), strict=True):
+            table[pair].append(tca_s)
+        tables.append(table)
+        fast = (one["speed_km_s"] > 0.11) & (one["miss_km"] < THRESHOLD_KM - 1e-3)
+        inside = (one["tca_s"] > START_S + 1e-3) & (one["tca_s"] < START_S + 86_400.0 - 1e-3)
+        asked.append([(pairs[n], float(one["tca_s"][n])) for n in np.flatnonzero(fast & inside).tolist()])
     only = [
-        sum(1 for pair, times in a.items() for t in times if not any(abs(t - other) < 1.0 for other in b.get(pair, ())))
-        for a, b in ((sets[1], sets[0]), (sets[0], sets[1]))
+        sum(not any(abs(tca_s - other) < 1.0 for other in there.get(pair, ())) for pair, tca_s in rows)
+        for rows, there in ((asked[1], tables[0]), (asked[0], tables[1]))
     ]
     return [
         figure_of(
