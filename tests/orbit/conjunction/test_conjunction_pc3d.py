@@ -63,7 +63,7 @@ def test_the_peak_of_overlap_is_where_both_clouds_meet() -> None:
     direction = np.array([-np.sin(along / 7000), np.cos(along / 7000), 0.0])
     point = np.diag([1e-6] * 3 + [1e-14] * 3)
     second = cloud_of(ObjectState("B", "2", ahead, SPEED * direction * [0.2, 0.2, 0] + [0, 0, 7.0], point))
-    seen = overlap(first, second, np.zeros(1), 1e-6)
+    seen = overlap(first, second, np.zeros(1), 1e-2)
     assert seen.converged.all()
     assert np.abs(seen.mean[0, :3] @ (ahead / 7000)) < 0.05  # the bend itself is 0.7 km
     tangent = cartesian_cloud(first, np.zeros(1))[0][0, :3] + along * np.array([0, 1.0, 0])

@@ -2,9 +2,10 @@
 
 Each cloud is normal in equinoctial elements, so it is bent in space. A tangent at its mean is wrong where it is bent; but a
 collision asks for one place only. The peak of overlap is the pair of element sets, the most probable of all, that puts both
-objects in the same place at time t. It is a least-squares problem with one constraint, solved by linearising again until it
-stands still; the tangent taken there gives each cloud's effective mean and covariance (Hall 2021, "Expected rates and numbers
-of conjunctions and collisions", AAS 21; the constraint makes it exact in the limit of small relative spread).
+objects within the hard-body radius of each other at time t. It is a least-squares problem with one constraint, solved by
+linearising again until it stands still; the tangent taken there gives each cloud's effective mean and covariance (Hall 2021,
+"Expected rates and numbers of conjunctions and collisions", AAS 21, who takes both centres in one place: the same where the
+radius is small against the sigmas; where it is large, a touch is many sigmas more probable than that, and elsewhere).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbitloop.orbit.conjunction.cloud import ElementCloud
+from orbitloop.orbit.conjunction.covariance import CLIP_FRACTION
 from orbitloop.orbit.conjunction.equinoctial import advanced, states_and_slopes, transition
 from orbitloop.orbit.frames import FloatArray
 
@@ -22,6 +24,7 @@ _STILL = 1e-5
 """Change of the squared Mahalanobis distance, relative to 1 + itself, below which a solution stands."""
 _MOST_ECCENTRIC = 0.995
 _HALVINGS = 12
+_HALVINGS_OF_M = 30
 _ROUNDING = 1e-13
 
 
@@ -29,8 +32,8 @@ _ROUNDING = 1e-13
 class Overlap:
     """Effective relative states at T times, secondary less primary, inertial.
 
-    `mean` (T, 6) km and km/s, `covariance` (T, 6, 6), `log_peak` (T,) the logarithm of the relative position's density at
-    zero, in 1/km^3; `converged` (T,) says where the search stood still.
+    `mean` (T, 6) km and km/s, `covariance` (T, 6, 6), `log_peak` (T,) the logarithm of the relative position's density where it
+    is highest in the sphere, in 1/km^3; `converged` (T,) says where the search stood still.
     """
 
     mean: FloatArray
@@ -39,12 +42,12 @@ class Overlap:
     converged: FloatArray
 
 
-def overlap(first: ElementCloud, second: ElementCloud, seconds: FloatArray, floor_km: float) -> Overlap:
-    """Find the peaks of overlap at `seconds` (T,) after closest approach.
+def overlap(first: ElementCloud, second: ElementCloud, seconds: FloatArray, radius_km: float) -> Overlap:
+    """Find the peaks of overlap at `seconds` (T,) after closest approach, of two objects of one hard-body radius together.
 
-    Args:
-        floor_km: the smallest sigma that the relative position has in any direction.
+    The relative position has no sigma below `CLIP_FRACTION` of the radius in any direction.
     """
+    floor_km = CLIP_FRACTION * radius_km
     count = len(seconds)
     step = transition(seconds)
     guesses = [np.repeat(cloud.mean[None], count, 0) for cloud in (first, second)]
@@ -66,8 +69,9 @@ def overlap(first: ElementCloud, second: ElementCloud, seconds: FloatArray, floo
         lost = ~(np.isfinite(local_mean).all(axis=1) & np.isfinite(local_covariance).all(axis=(1, 2)))
         local_mean[lost], local_covariance[lost] = 1e9, np.eye(6)
         local_position = floored(local_covariance[:, :3, :3], floor_km)
-        multiplier = np.linalg.solve(local_position, local_mean[:, :3, None])
-        squared = np.einsum("ti,ti->t", local_mean[:, :3], multiplier[..., 0])
+        beyond = local_mean[:, :3] - _touching(local_mean[:, :3], local_position, radius_km)
+        multiplier = np.linalg.solve(local_position, beyond[..., None])
+        squared = np.einsum("ti,ti->t", beyond, multiplier[..., 0])
         mean[open_], covariance[open_], position[open_] = local_mean, local_covariance, local_position
         settled = np.abs(squared - distance2[open_]) <= _STILL * (1 + squared)
         distance2[open_] = squared
@@ -81,6 +85,25 @@ def overlap(first: ElementCloud, second: ElementCloud, seconds: FloatArray, floo
             break
     log_peak = -0.5 * distance2 - 0.5 * np.linalg.slogdet(position)[1] - 1.5 * np.log(2 * np.pi)
     return Overlap(mean, covariance, log_peak, still)
+
+
+def _touching(mean: FloatArray, covariance: FloatArray, radius_km: float) -> FloatArray:
+    """Return the places (T, 3) inside the sphere where normal densities (T, 3) and (T, 3, 3) are highest.
+
+    It is the mean where that lies inside; else (1 + m A)^-1 mean, in the axes of the covariance A, with the m > 0 that puts it
+    on the surface: found between its bounds by halving their logarithms, which is more than a place for a tangent asks for.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    along = np.einsum("tji,tj->ti", vectors, mean)
+    distance = np.linalg.norm(mean, axis=1)
+    excess = np.maximum(distance / radius_km - 1.0, 1e-12)
+    low, high = np.log(excess / values[:, 2]), np.log((excess + 1.0) / values[:, 0])
+    for _ in range(_HALVINGS_OF_M):
+        middle = (low + high) / 2
+        far = np.linalg.norm(along / (1.0 + np.exp(middle)[:, None] * values), axis=1) > radius_km
+        low, high = np.where(far, middle, low), np.where(far, high, middle)
+    place = np.einsum("tij,tj->ti", vectors, along / (1.0 + np.exp(high)[:, None] * values))
+    return np.where((distance <= radius_km)[:, None], mean, place)
 
 
 def floored(covariance: FloatArray, floor_km: float) -> FloatArray:

@@ -81,10 +81,9 @@ def pc3d(encounter: Encounter, *, half_window_s: float | None = None) -> SphereP
     half_s = half_revolution_s(first, second) if half_window_s is None else half_window_s
     window = risk_window_s(encounter, first, second, half_s)
     radius_km = encounter.hard_body_radius_km
-    floor_km = CLIP_FRACTION * radius_km
 
     def rate(seconds: FloatArray) -> tuple[FloatArray, FloatArray]:
-        seen = overlap(first, second, seconds, floor_km)
+        seen = overlap(first, second, seconds, radius_km)
         return entry_rates(seen, radius_km), seen.converged
 
     peaks = _peaks(first, second, window, radius_km)
@@ -97,7 +96,7 @@ def pc3d(encounter: Encounter, *, half_window_s: float | None = None) -> SphereP
     begin, peak, end = _when(times, rates)
     long = end - begin > _LONG * min(first.period_s, second.period_s)
     reasons = _reasons(times, rates, converged, error, expected, window, half_s, long)
-    if _nodes_needed(radius_km, overlap(first, second, peaks, floor_km).covariance[:, :3, :3]) > _MOST_NODES:
+    if _nodes_needed(radius_km, overlap(first, second, peaks, radius_km).covariance[:, :3, :3]) > _MOST_NODES:
         reasons += ("the covariance is too narrow against the hard-body radius for the sphere's nodes",)
     return SphereProbability(min(1.0, expected), expected, peak, begin, end, window, times, rates, error, reasons)
 
@@ -170,9 +169,8 @@ def _frames(pole: FloatArray) -> FloatArray:
 
 def _peaks(first: ElementCloud, second: ElementCloud, window: tuple[float, float], radius_km: float) -> FloatArray:
     """Return the times (P,) at which the overlap peaks, each to a small part of how long it lasts."""
-    floor_km = CLIP_FRACTION * radius_km
     times = np.linspace(*window, _SCAN)
-    height = _height(overlap(first, second, times, floor_km))
+    height = _height(overlap(first, second, times, radius_km))
     left, right = np.r_[-np.inf, height[:-1]], np.r_[height[1:], -np.inf]
     found = np.nonzero((height >= left) & (height >= right) & (height > -np.inf))[0]
     # A scan this coarse may see a short meeting from afar only: none is dropped before it is refined.
@@ -180,7 +178,7 @@ def _peaks(first: ElementCloud, second: ElementCloud, window: tuple[float, float
     best = height[found]
     for _ in range(_ROUNDS):
         grid = np.clip(centre[:, None] + reach[:, None] * np.linspace(-1, 1, 9), *window)
-        seen = overlap(first, second, grid.ravel(), floor_km)
+        seen = overlap(first, second, grid.ravel(), radius_km)
         height = _height(seen).reshape(grid.shape)
         top = np.argmax(height, axis=1)
         centre, best = (a[np.arange(len(top)), top] for a in (grid, height))
@@ -190,12 +188,7 @@ def _peaks(first: ElementCloud, second: ElementCloud, window: tuple[float, float
             break
     if not len(best):
         return np.array([0.0])
-    # Somewhere in the sphere the density may be higher than at its centre: each peak counts with the most that it can reach.
-    seen = overlap(first, second, centre, floor_km)
-    reach_sigmas = radius_km / np.sqrt(np.linalg.eigvalsh(floored(seen.covariance[:, :3, :3], floor_km))[:, 0])
-    distance = np.sqrt(np.einsum("ti,ti->t", seen.mean[:, :3], _solved(seen, floor_km, seen.mean[:, :3])))
-    most = best + 0.5 * distance**2 - 0.5 * np.maximum(distance - reach_sigmas, 0.0) ** 2
-    return np.unique(centre[most >= best.max() - _DEPTH])
+    return np.unique(centre[best >= best.max() - _DEPTH])
 
 
 def _solved(seen: Overlap, floor_km: float, vectors: FloatArray) -> FloatArray:
@@ -223,7 +216,7 @@ def _edges(
     radius_km: float,
 ) -> FloatArray:
     """Return panels (M, 2) of time that cover what is not negligible, finest at the peaks."""
-    seen = overlap(first, second, peaks, CLIP_FRACTION * radius_km)
+    seen = overlap(first, second, peaks, radius_km)
     whole = window[1] - window[0]
     scale = np.minimum(np.maximum(_passing_s(seen), radius_km / np.linalg.norm(seen.mean[:, 3:], axis=1)), whole / 8)
     steps = np.r_[0, 1.5 ** np.arange(60)]
@@ -291,7 +284,7 @@ def _integrated(
 def _inside(first: ElementCloud, second: ElementCloud, when_s: float, radius_km: float) -> float:
     """Return the probability that the objects are within the sphere already at a time."""
     floor_km = CLIP_FRACTION * radius_km
-    seen = overlap(first, second, np.array([when_s]), floor_km)
+    seen = overlap(first, second, np.array([when_s]), radius_km)
     position = floored(seen.covariance[:, :3, :3], floor_km)
     node, weight = _sphere(_nodes_for(radius_km, position))
     depth, share = np.polynomial.legendre.leggauss(24)

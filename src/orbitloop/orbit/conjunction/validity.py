@@ -76,7 +76,7 @@ def validity(encounter: Encounter, plane: PlaneProbability) -> Validity:
     radius_km, half_s = encounter.hard_body_radius_km, half_revolution_s(first, second)
     peak_s, state = encounter_plane(encounter).shift_s, None
     for _ in range(_ROUNDS):
-        state = _At(overlap(first, second, np.array([peak_s]), CLIP_FRACTION * radius_km), CLIP_FRACTION * radius_km)
+        state = _At(overlap(first, second, np.array([peak_s]), radius_km), CLIP_FRACTION * radius_km)
         step = float(np.clip(peak_s + state.until_peak_s, -half_s, half_s)) - peak_s
         peak_s += step
         if abs(step) < 1e-3 * state.crossing_s:
