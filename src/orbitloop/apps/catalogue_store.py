@@ -1,8 +1,8 @@
 """The catalogue on disk: one SQLite file with every element set that was ever imported, and the snapshots that it came in.
 
 A set that stands in several snapshots is stored once. An import is one transaction, so that a crash or Ctrl-C leaves the
-file as it was; the same file imported again changes nothing (its bytes are known by their SHA-256). Write-ahead logging lets
-readers go on during an import. The file is bounded by its number of pages, and `prune` takes old snapshots out.
+file as it was; the same file imported again changes nothing (its bytes are known by their SHA-256). `prune` takes old snapshots
+out. How the file is opened and kept whole is `sqlite_file`'s.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from orbitloop.apps import sqlite_file
+from orbitloop.apps.sqlite_file import Form, guarded, transaction
 from orbitloop.errors import StateError
 from orbitloop.orbit.catalogue.snapshots import Skipped, Snapshot
 from orbitloop.orbit.elements import Elements
 
 SCHEMA_VERSION: Final = 1
-MAX_FILE_BYTES: Final = 8 << 30
-_APPLICATION_ID = 0x4F4C4331  # "OLC1"
-_PAGE_BYTES = 4096
 
 _COLUMNS = tuple(field.name for field in fields(Elements))
 _TEXTS = {"name", "designator", "classification"}
@@ -42,6 +41,15 @@ CREATE TABLE members (snapshot INTEGER NOT NULL, set_id INTEGER NOT NULL, PRIMAR
 CREATE TABLE skipped (snapshot INTEGER NOT NULL, place TEXT NOT NULL, what TEXT NOT NULL, norad_id INTEGER);
 CREATE INDEX members_of_set ON members (set_id);
 """
+_FORM = Form(
+    "catalogue",
+    application_id=0x4F4C4331,  # "OLC1"
+    version=SCHEMA_VERSION,
+    schema=_SCHEMA,
+    option="--catalog",
+    made_by="orbitloop catalog import FILE...",
+    mended="a damaged catalogue is made again by importing its files",
+)
 _SELECT = "SELECT " + ", ".join(f"sets.{c}" for c in _COLUMNS)
 
 
@@ -78,7 +86,7 @@ class CatalogueStore:
         Raises:
             StateError: the file cannot be written, or is full; nothing was changed.
         """
-        with self._guard(), self._transaction():
+        with self._guard(), transaction(self._db):
             row = self._db.execute("SELECT id FROM snapshots WHERE sha256 = ?", (sha256,)).fetchone()
             if row is not None:
                 return Added(int(row[0]), 0, known=True)
@@ -137,7 +145,7 @@ class CatalogueStore:
 
     def prune(self, before_s: float) -> int:
         """Take out snapshots from before a time and the sets that no other snapshot has; return how many sets went."""
-        with self._guard(), self._transaction():
+        with self._guard(), transaction(self._db):
             self._db.execute("DELETE FROM members WHERE snapshot IN (SELECT id FROM snapshots WHERE taken_s < ?)", (before_s,))
             self._db.execute("DELETE FROM skipped WHERE snapshot IN (SELECT id FROM snapshots WHERE taken_s < ?)", (before_s,))
             self._db.execute("DELETE FROM snapshots WHERE taken_s < ?", (before_s,))
@@ -148,29 +156,9 @@ class CatalogueStore:
         return int(self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
-        with _said(self._path):
+        with guarded(self._path, _FORM):
             yield
-
-
-@contextlib.contextmanager
-def _said(path: Path) -> Iterator[None]:
-    """Re-raise what SQLite says as the one typed error."""
-    try:
-        yield
-    except (sqlite3.Error, OverflowError) as error:
-        remedy = "check path, permissions and free space; a damaged catalogue is made again by importing its files"
-        raise StateError(f"the catalogue cannot be used ({error})", where=str(path), remedy=remedy) from error
 
 
 @contextlib.contextmanager
@@ -180,40 +168,8 @@ def opened(path: Path, *, write: bool = False) -> Iterator[CatalogueStore]:
     Raises:
         StateError: it is not there, not a catalogue, of a newer form, or damaged.
     """
-    if not write and not path.is_file():
-        raise StateError("there is no catalogue", where=str(path), remedy="make it: orbitloop catalog import FILE...")
-    with _said(path):
-        mode = "rwc" if write else "rw"
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=30.0)
-    try:
-        with _said(path):
-            _prepare(connection, path)
+    with sqlite_file.opened(path, _FORM, write=write) as connection:
         yield CatalogueStore(connection, path)
-    finally:
-        connection.close()
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Check that the file is ours, or make it so when it is empty."""
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    tables = int(connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
-    if tables and application != _APPLICATION_ID:
-        raise StateError("is a database of something else", where=str(path), remedy="name another --catalog")
-    if version > SCHEMA_VERSION:
-        raise StateError(f"catalogue has form {version}, this program knows {SCHEMA_VERSION}", where=str(path), remedy="update")
-    connection.execute(f"PRAGMA max_page_count = {MAX_FILE_BYTES // _PAGE_BYTES}")
-    if tables:
-        return
-    connection.execute("PRAGMA journal_mode = WAL")
-    script = f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    try:
-        connection.executescript(f"{script} {_SCHEMA} COMMIT;")
-    except sqlite3.OperationalError:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        if not connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'snapshots'").fetchone()[0]:
-            raise  # not another process that made it first
 
 
 def _values(elements: Elements) -> tuple[Any, ...]:

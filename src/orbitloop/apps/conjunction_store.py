@@ -1,8 +1,8 @@
 """Conjunction events on disk: one SQLite file with every update that was ever imported, and the alerts that were told.
 
 An import is one transaction, so that a crash or Ctrl-C leaves the file as it was; the same message imported again changes
-nothing. Write-ahead logging lets readers go on meanwhile. Events keep their name from their first update; which update
-belongs to which event is decided by `events.match`, never here.
+nothing. Events keep their name from their first update; which update belongs to which event is decided by `events.match`, never
+here. How the file is opened and kept whole is `sqlite_file`'s.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from orbitloop.apps import sqlite_file
+from orbitloop.apps.sqlite_file import Form, guarded, transaction
 from orbitloop.errors import ConjunctionError, StateError
 from orbitloop.orbit.conjunction.events import Event, EventKey, EventUpdate, match, new_id
 
 SCHEMA_VERSION: Final = 1
-MAX_FILE_BYTES: Final = 8 << 30
-_APPLICATION_ID = 0x4F4C4A31  # "OLJ1"
-_PAGE_BYTES = 4096
 _SCHEMA = """
 CREATE TABLE events (
   id TEXT PRIMARY KEY, first TEXT NOT NULL, second TEXT NOT NULL, tca_s REAL NOT NULL, period_s REAL NOT NULL
@@ -33,6 +32,15 @@ CREATE TABLE updates (
 CREATE INDEX updates_of_event ON updates (event, created_s, digest);
 CREATE TABLE told (alert TEXT PRIMARY KEY, told_s REAL NOT NULL);
 """
+_FORM = Form(
+    "store of events",
+    application_id=0x4F4C4A31,  # "OLJ1"
+    version=SCHEMA_VERSION,
+    schema=_SCHEMA,
+    option="--store",
+    made_by="orbitloop conjunctions import CDM...",
+    mended="a damaged store is made again by importing its messages",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,7 @@ class EventStore:
         ordered = sorted(updates, key=lambda u: (u.created_s, u.digest()))
         new = known = begun = 0
         touched: dict[str, None] = {}
-        with _said(self._path), self._transaction():
+        with guarded(self._path, _FORM), transaction(self._db):
             for update in ordered:
                 digest = update.digest()
                 body = json.dumps(update.to_json(), allow_nan=False)
@@ -106,7 +114,7 @@ class EventStore:
         """
         query = "SELECT event, body FROM updates JOIN events ON events.id = event ORDER BY tca_s, event, created_s, digest"
         groups: dict[str, list[EventUpdate]] = {}
-        with _said(self._path):
+        with guarded(self._path, _FORM):
             for event, body in self._db.execute(query):
                 groups.setdefault(str(event), []).append(self._read(str(body)))
         return [Event(name, tuple(updates)) for name, updates in groups.items()]
@@ -117,7 +125,7 @@ class EventStore:
         Raises:
             StateError: there is none, or more than one begins so.
         """
-        with _said(self._path):
+        with guarded(self._path, _FORM):
             known = [str(row[0]) for row in self._db.execute("SELECT id FROM events ORDER BY id")]
             found = [name] if name in known else [one for one in known if one.startswith(name)]
             if len(found) != 1:
@@ -129,7 +137,7 @@ class EventStore:
 
     def told(self) -> set[str]:
         """Return the alerts that were told."""
-        with _said(self._path):
+        with guarded(self._path, _FORM):
             return {str(row[0]) for row in self._db.execute("SELECT alert FROM told")}
 
     def tell(self, alerts: Sequence[str], now_s: float) -> None:
@@ -138,12 +146,12 @@ class EventStore:
         Raises:
             StateError: the file cannot be written.
         """
-        with _said(self._path), self._transaction():
+        with guarded(self._path, _FORM), transaction(self._db):
             self._db.executemany("INSERT OR IGNORE INTO told VALUES (?, ?)", ((alert, now_s) for alert in alerts))
 
     def prune(self, before_s: float) -> int:
         """Take out events whose closest approach was before a time; return how many."""
-        with _said(self._path), self._transaction():
+        with guarded(self._path, _FORM), transaction(self._db):
             self._db.execute("DELETE FROM updates WHERE event IN (SELECT id FROM events WHERE tca_s < ?)", (before_s,))
             return self._db.execute("DELETE FROM events WHERE tca_s < ?", (before_s,)).rowcount
 
@@ -155,26 +163,6 @@ class EventStore:
                 f"a record of the store is damaged ({error})", where=str(self._path), remedy="import its messages again"
             ) from error
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-
-@contextlib.contextmanager
-def _said(path: Path) -> Iterator[None]:
-    """Re-raise what SQLite says as the one typed error."""
-    try:
-        yield
-    except (sqlite3.Error, OverflowError) as error:
-        remedy = "check path, permissions and free space; a damaged store is made again by importing its messages"
-        raise StateError(f"the store of events cannot be used ({error})", where=str(path), remedy=remedy) from error
-
 
 @contextlib.contextmanager
 def opened(path: Path, *, write: bool = False) -> Iterator[EventStore]:
@@ -183,37 +171,5 @@ def opened(path: Path, *, write: bool = False) -> Iterator[EventStore]:
     Raises:
         StateError: it is not there, not a store of events, of a newer form, or damaged.
     """
-    if not write and not path.is_file():
-        raise StateError("there is no store of events", where=str(path), remedy="orbitloop conjunctions import CDM...")
-    with _said(path):
-        mode = "rwc" if write else "rw"
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=30.0)
-    try:
-        with _said(path):
-            _prepare(connection, path)
+    with sqlite_file.opened(path, _FORM, write=write) as connection:
         yield EventStore(connection, path)
-    finally:
-        connection.close()
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Check that the file is ours, or make it so when it is empty."""
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    tables = int(connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
-    if tables and application != _APPLICATION_ID:
-        raise StateError("is a database of something else", where=str(path), remedy="name another --store")
-    if version > SCHEMA_VERSION:
-        raise StateError(f"the store has form {version}, this program knows {SCHEMA_VERSION}", where=str(path), remedy="update")
-    connection.execute(f"PRAGMA max_page_count = {MAX_FILE_BYTES // _PAGE_BYTES}")
-    if tables:
-        return
-    connection.execute("PRAGMA journal_mode = WAL")
-    script = f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    try:
-        connection.executescript(f"{script} {_SCHEMA} COMMIT;")
-    except sqlite3.OperationalError:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        if not connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'events'").fetchone()[0]:
-            raise  # not another process that made it first
