@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sgp4.api import WGS72, Satrec
 
 from orbitloop.errors import ElementsError
+from orbitloop.orbit.earth import WGS72_J2, WGS72_MU_KM3_S2, WGS72_RADIUS_KM
 from orbitloop.orbit.frames import EARTH_RADIUS_KM, gmst_rad
 
 DAY_S = 86_400.0
@@ -19,9 +20,6 @@ _UNIX_JD = 2_440_587.5
 _SGP4_JD = 2_433_281.5  # 1949-12-31 00:00, SGP4's day zero
 _MAX_SGP4_NUMBER = 339_999  # the largest catalogue number that the propagator's own record takes (Alpha-5)
 # SGP4 is fitted with WGS-72 constants (Spacetrack Report No. 3); mixing others in would move the satellite.
-_MU_KM3_S2 = 398_600.8
-_RADIUS_WGS72_KM = 6_378.135
-_J2 = 0.001_082_616
 _TROPICAL_YEAR_S = 365.242_189_7 * DAY_S
 _MIN_PERIGEE_KM = 100.0
 
@@ -135,12 +133,14 @@ def from_orbit(
     if true_anomaly_deg is not None:
         mean_anomaly_deg = _mean_anomaly_deg(true_anomaly_deg, eccentricity)
     shape = 1.0 - eccentricity**2
-    kozai = 0.75 * _J2 * (3 * math.cos(math.radians(inclination_deg)) ** 2 - 1) / shape**1.5 * (_RADIUS_WGS72_KM / axis_km) ** 2
+    kozai = (
+        0.75 * WGS72_J2 * (3 * math.cos(math.radians(inclination_deg)) ** 2 - 1) / shape**1.5 * (WGS72_RADIUS_KM / axis_km) ** 2
+    )
     return Elements(
         name=name,
         norad_id=norad_id,
         epoch_s=epoch_s,
-        mean_motion_rev_day=math.sqrt(_MU_KM3_S2 / axis_km**3) * (1 + kozai) * DAY_S / (2 * math.pi),
+        mean_motion_rev_day=math.sqrt(WGS72_MU_KM3_S2 / axis_km**3) * (1 + kozai) * DAY_S / (2 * math.pi),
         eccentricity=eccentricity,
         inclination_deg=inclination_deg,
         raan_deg=(raan_deg or 0.0) % 360.0,
@@ -163,8 +163,8 @@ def sun_synchronous_inclination_deg(altitude_km: float, eccentricity: float = 0.
     if not axis_km > 0 or not 0 <= eccentricity < 1:
         raise ElementsError(f"altitude {altitude_km:g} km or eccentricity {eccentricity:g} is out of range")
     latus_km = axis_km * (1 - eccentricity**2)
-    motion_rad_s = math.sqrt(_MU_KM3_S2 / axis_km**3)
-    cosine = -2 * (2 * math.pi / _TROPICAL_YEAR_S) * latus_km**2 / (3 * _J2 * _RADIUS_WGS72_KM**2 * motion_rad_s)
+    motion_rad_s = math.sqrt(WGS72_MU_KM3_S2 / axis_km**3)
+    cosine = -2 * (2 * math.pi / _TROPICAL_YEAR_S) * latus_km**2 / (3 * WGS72_J2 * WGS72_RADIUS_KM**2 * motion_rad_s)
     if cosine < -1.0:
         raise ElementsError(f"no orbit at {altitude_km:g} km is sun-synchronous", remedy="choose an altitude below 5900 km")
     return math.degrees(math.acos(cosine))

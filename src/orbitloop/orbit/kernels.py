@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from orbitloop.orbit.earth import EGM96_J2, EGM96_MU_KM3_S2
 from orbitloop.orbit.frames import EARTH_RADIUS_KM, EARTH_RATE_RAD_S
 
-_MU_KM3_S2 = 398_600.441_8
-_J2 = 1.082_626_68e-3
 _TWO_PI = 2 * math.pi
 _J2000_S = 946_728_000.0
 
@@ -59,8 +58,8 @@ def earth_fixed(r_km: Any, v_km_s: Any, times_s: Any) -> None:
 def _acceleration(x: float, y: float, z: float, vx: float, vy: float) -> Any:
     """Acceleration in the Earth-fixed frame: gravity to J2 (Vallado, 4th ed., eq. 8-30), Coriolis, centrifugal; km/s2."""
     r2 = x * x + y * y + z * z
-    g = _MU_KM3_S2 / (r2 * math.sqrt(r2))
-    flat = 1.5 * _J2 * EARTH_RADIUS_KM * EARTH_RADIUS_KM / r2
+    g = EGM96_MU_KM3_S2 / (r2 * math.sqrt(r2))
+    flat = 1.5 * EGM96_J2 * EARTH_RADIUS_KM * EARTH_RADIUS_KM / r2
     zz = 5.0 * z * z / r2
     level = -g * (1.0 + flat * (1.0 - zz))
     w = EARTH_RATE_RAD_S

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orbitloop.orbit.earth import WGS72_MU_KM3_S2
 from orbitloop.orbit.elements import DAY_S, Elements
 from orbitloop.orbit.frames import EARTH_RATE_RAD_S, EarthOrientation, FloatArray, geodetic_to_ecef, up_vector
 from orbitloop.orbit.horizon import lowest_deg, seen_parts
@@ -22,7 +23,6 @@ from orbitloop.orbit.passes import Station
 from orbitloop.orbit.propagate import FleetPropagator
 from orbitloop.orbit.search import IntArray, crossings, maxima
 
-_MU_KM3_S2 = 398_600.8
 _AGAIN_S = 1e-3
 _SKYLINE_BATCH = 1_000
 _PERIGEE_MARGIN_KM = 40.0
@@ -44,11 +44,11 @@ class Sight:
 
     def reach_km(self, elements: Elements, step_s: float) -> FloatArray:
         """How far h can rise above the higher end of a step, for each station (S,); see the module's text."""
-        axis_km = (_MU_KM3_S2 / (max(elements.mean_motion_rev_day, 1e-3) * 2 * math.pi / DAY_S) ** 2) ** (1 / 3)
+        axis_km = (WGS72_MU_KM3_S2 / (max(elements.mean_motion_rev_day, 1e-3) * 2 * math.pi / DAY_S) ** 2) ** (1 / 3)
         low_km = max(axis_km * (1 - elements.eccentricity) - _PERIGEE_MARGIN_KM, 6_400.0)
         high_km = axis_km * (1 + elements.eccentricity) + _PERIGEE_MARGIN_KM
-        speed = math.sqrt(_MU_KM3_S2 * max(2 / low_km - 1 / axis_km, 1 / low_km)) + EARTH_RATE_RAD_S * high_km
-        pull = 1.01 * _MU_KM3_S2 / low_km**2 + 2 * EARTH_RATE_RAD_S * speed + EARTH_RATE_RAD_S**2 * high_km
+        speed = math.sqrt(WGS72_MU_KM3_S2 * max(2 / low_km - 1 / axis_km, 1 / low_km)) + EARTH_RATE_RAD_S * high_km
+        pull = 1.01 * WGS72_MU_KM3_S2 / low_km**2 + 2 * EARTH_RATE_RAD_S * speed + EARTH_RATE_RAD_S**2 * high_km
         sine = self.rows[:, 6]
         range_km = np.maximum(low_km - self.radius_km, 50.0)
         bend = (1 + np.abs(sine)) * pull + np.maximum(sine, 0.0) * speed**2 / range_km

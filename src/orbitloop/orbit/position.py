@@ -28,6 +28,7 @@ from orbitloop.errors import ConjunctionError, ElementsError
 from orbitloop.orbit.catalogue.predictions import rtn_components
 from orbitloop.orbit.catalogue.regimes import heights_km
 from orbitloop.orbit.conjunction.uncertainty import classify
+from orbitloop.orbit.earth import WGS72_J2
 from orbitloop.orbit.elements import DAY_S, Elements
 from orbitloop.orbit.frames import FloatArray, teme_to_ecef
 from orbitloop.orbit.inertial import eme2000_to_teme, gcrf_to_teme
@@ -38,8 +39,6 @@ MIN_POSITIONS: Final = 6
 PARAMETERS: Final = ("n_rev_day", "f", "g", "p", "q", "longitude_rad", "bstar_per_er")
 """n; f, g = e cos, e sin of (node + perigee); p, q = tan(i/2) cos, sin of the node; M + perigee + node; BSTAR."""
 
-_J2 = 0.001_082_616
-_RADIUS_WGS72_KM = 6_378.135
 _DRAG_ARC_D = 0.75
 _DRAG_PERIGEE_KM = 1200.0
 _OUTLIER_SIGMAS = 6.0
@@ -328,7 +327,7 @@ def _moved(elements: Elements, epoch_s: float) -> Elements:
     if code:
         raise ElementsError(f"elements of {elements.name!r} cannot be moved to the positions' time (SGP4 error {code})")
     shape = (1.0 - record.em**2) ** 1.5
-    kozai = 0.75 * _J2 * (3 * math.cos(record.im) ** 2 - 1) / shape / record.am**2
+    kozai = 0.75 * WGS72_J2 * (3 * math.cos(record.im) ** 2 - 1) / shape / record.am**2
     return replace(
         elements,
         epoch_s=epoch_s,

@@ -27,11 +27,11 @@ from orbitloop.orbit.catalogue.noise import peer_groups, peer_noise
 from orbitloop.orbit.catalogue.predictions import rtn_components
 from orbitloop.orbit.catalogue.regimes import mean_axis_km
 from orbitloop.orbit.catalogue.snapshots import Snapshot
+from orbitloop.orbit.earth import WGS72_MU_KM3_S2
 from orbitloop.orbit.elements import DAY_S, Elements
 from orbitloop.orbit.frames import EARTH_RADIUS_KM, FloatArray
 
 _NEIGHBOURS = 4
-_MU_KM3_S2 = 398_600.8
 _UNIX_JD = 2_440_587.5
 
 Involved = set[tuple[int, float]]
@@ -158,13 +158,13 @@ def _differences(predicted: States, actual: States) -> tuple[FloatArray, FloatAr
     radius = np.linalg.norm(r_km, axis=1)
     parts = rtn_components(actual[0], r_km, v_km_s)
     along = np.arctan2(parts[:, 1], parts[:, 0]) * radius
-    tilt = rtn_components(actual[1], r_km, v_km_s)[:, 2] * np.sqrt(radius**3 / _MU_KM3_S2)
+    tilt = rtn_components(actual[1], r_km, v_km_s)[:, 2] * np.sqrt(radius**3 / WGS72_MU_KM3_S2)
     return along, parts[:, 2], tilt, _axis_km(actual) - _axis_km(predicted)
 
 
 def _axis_km(states: States) -> FloatArray:
     speed2 = np.sum(states[1] ** 2, axis=1)
-    return np.asarray(1.0 / (2.0 / np.linalg.norm(states[0], axis=1) - speed2 / _MU_KM3_S2))
+    return np.asarray(1.0 / (2.0 / np.linalg.norm(states[0], axis=1) - speed2 / WGS72_MU_KM3_S2))
 
 
 def _noise(olds: Sequence[Elements], predicted: States, actual: States, at_s: float) -> _Noise:

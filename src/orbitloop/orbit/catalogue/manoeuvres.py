@@ -35,11 +35,9 @@ from orbitloop.clock import iso_utc
 from orbitloop.orbit.catalogue.findings import Finding
 from orbitloop.orbit.catalogue.noise import own_scale, peer_groups, peer_noise
 from orbitloop.orbit.catalogue.predictions import Residuals
+from orbitloop.orbit.earth import WGS72_J2, WGS72_MU_KM3_S2, WGS72_RADIUS_KM
 from orbitloop.orbit.frames import FloatArray
 
-_MU_KM3_S2 = 398_600.8
-_RADIUS_WGS72_KM = 6_378.135
-_J2 = 0.001_082_616
 _OWN_BOUNDS: Final = (1.0, 3.0)
 # No noise is below what the last digits of a set can tell: 1e-4 degrees, rounded in both sets; a metre of axis is ours to add.
 _LEAST_KM, _LEAST_DEG = 0.001, 1e-4 / 6**0.5
@@ -64,7 +62,7 @@ class Scores:
         finite = axis_sigma[np.isfinite(axis_sigma)]
         quiet_km = float(np.percentile(finite, 10)) if finite.size else np.nan
         self.sigmas = sigmas
-        self.axes_km = np.array([one.satrec().a * _RADIUS_WGS72_KM for one in of.sets], np.float64)
+        self.axes_km = np.array([one.satrec().a * WGS72_RADIUS_KM for one in of.sets], np.float64)
         self.tilts_deg = np.array([one.inclination_deg for one in of.sets], np.float64)
         self.excess_km = _excess_km(of, self.axes_km)
         with np.errstate(invalid="ignore"):
@@ -95,9 +93,9 @@ def _node_drift_deg(of: Residuals, tilt_deg: FloatArray) -> FloatArray:
 
     dOmega/dt = -3/2 J2 n (R/a)^2 cos i (Vallado, 4th ed., eq. 9-41), so that it changes by -7/2 da / a of itself.
     """
-    axis_km = of.height_km + _RADIUS_WGS72_KM
-    motion_deg_d = np.degrees(np.sqrt(_MU_KM3_S2 / axis_km**3)) * 86_400.0
-    rate_deg_d = 1.5 * _J2 * motion_deg_d * (_RADIUS_WGS72_KM / axis_km) ** 2 * np.abs(np.cos(np.radians(tilt_deg)))
+    axis_km = of.height_km + WGS72_RADIUS_KM
+    motion_deg_d = np.degrees(np.sqrt(WGS72_MU_KM3_S2 / axis_km**3)) * 86_400.0
+    rate_deg_d = 1.5 * WGS72_J2 * motion_deg_d * (WGS72_RADIUS_KM / axis_km) ** 2 * np.abs(np.cos(np.radians(tilt_deg)))
     return np.asarray(3.5 * np.abs(of.axis_km) / axis_km * rate_deg_d * of.span_d)
 
 
@@ -133,8 +131,8 @@ def manoeuvres(of: Residuals, sigmas: float, apart_from: Collection[tuple[int, f
 def _finding(of: Residuals, scores: Scores, rows: npt.NDArray[np.int64], flagged: BoolArray) -> Finding:
     hit = rows[flagged[rows]]
     last = of.sets[of.newer[hit[-1]]]
-    axis_km = of.height_km[hit[-1]] + _RADIUS_WGS72_KM
-    speed_m_s = 1000.0 * float(np.sqrt(_MU_KM3_S2 / axis_km))
+    axis_km = of.height_km[hit[-1]] + WGS72_RADIUS_KM
+    speed_m_s = 1000.0 * float(np.sqrt(WGS72_MU_KM3_S2 / axis_km))
     steps_km = np.where(scores.in_plane[hit], scores.excess_km[hit], 0.0)
     turned_deg = np.abs(of.node_deg[hit] * np.sin(np.radians(last.inclination_deg))) - scores.drift_deg[hit]
     angles_deg = np.hypot(of.inclination_deg[hit], np.maximum(turned_deg, 0.0))

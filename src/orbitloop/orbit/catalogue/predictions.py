@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitloop.orbit.catalogue.snapshots import Snapshot
+from orbitloop.orbit.earth import WGS72_RADIUS_KM
 from orbitloop.orbit.elements import DAY_S, Elements
 from orbitloop.orbit.frames import FloatArray
 
-_RADIUS_WGS72_KM = 6_378.135
 MIN_SPAN_S = 3600.0
 """Sets closer than this are one fit told twice: their difference is noise over a short time, and is not compared."""
 
@@ -97,11 +97,11 @@ def _compare(sets: tuple[Elements, ...], pairs: npt.NDArray[np.int64]) -> Residu
         newer=pairs[:, 1],
         span_d=(epochs[pairs[:, 1]] - epochs[pairs[:, 0]]) / DAY_S,
         rtn_km=rtn_components(change[:, :3], old[:, :3], old[:, 3:6]),
-        axis_km=change[:, 6] * _RADIUS_WGS72_KM,
+        axis_km=change[:, 6] * WGS72_RADIUS_KM,
         eccentricity=change[:, 7],
         inclination_deg=np.degrees(change[:, 8]),
         node_deg=np.degrees((change[:, 9] + np.pi) % (2 * np.pi) - np.pi),
-        height_km=(new[:, 6] - 1.0) * _RADIUS_WGS72_KM,
+        height_km=(new[:, 6] - 1.0) * WGS72_RADIUS_KM,
         ok=np.isfinite(table).all(axis=1),
     )
 

@@ -17,6 +17,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from orbitloop.orbit.earth import WGS72_J2, WGS72_RADIUS_KM
 from orbitloop.orbit.elements import DAY_S, Elements
 from orbitloop.orbit.frames import EARTH_RADIUS_KM, FloatArray
 
@@ -26,8 +27,6 @@ REGIMES: Final[tuple[Regime, ...]] = ("LEO", "MEO", "GEO", "IGO", "GTO", "HEO", 
 KINDS: Final[tuple[Kind, ...]] = ("payload", "debris", "rocket body", "unknown")
 
 _KE = 0.074_366_916_133_173_42  # sqrt(GM) in Earth radii^1.5 per minute, WGS-72 (Spacetrack Report No. 3)
-_RADIUS_WGS72_KM = 6_378.135
-_J2 = 0.001_082_616
 
 _OLD_D: dict[str, tuple[float, float]] = {"LEO": (3.0, 7.0), "GTO": (3.0, 7.0), "LMO": (3.0, 7.0), "HEO": (5.0, 14.0)}
 _OLD_ELSEWHERE_D = (7.0, 21.0)
@@ -46,11 +45,11 @@ def mean_axis_km(elements: Iterable[Elements]) -> FloatArray:
     table = np.array(columns, np.float64).reshape(-1, 3)
     motion = table[:, 0] * (2 * np.pi / 1440.0)
     shape = 1.0 - table[:, 1] ** 2
-    bulge = 0.75 * _J2 * (3 * np.cos(np.radians(table[:, 2])) ** 2 - 1) / shape**1.5
+    bulge = 0.75 * WGS72_J2 * (3 * np.cos(np.radians(table[:, 2])) ** 2 - 1) / shape**1.5
     axis = (_KE / motion) ** (2 / 3)
     delta = bulge / axis**2
     delta = bulge / (axis * (1 - delta**2 - delta * (1 / 3 + 134 * delta**2 / 81))) ** 2
-    return np.asarray((_KE / (motion / (1 + delta))) ** (2 / 3) * _RADIUS_WGS72_KM)
+    return np.asarray((_KE / (motion / (1 + delta))) ** (2 / 3) * WGS72_RADIUS_KM)
 
 
 def heights_km(elements: Iterable[Elements]) -> tuple[FloatArray, FloatArray]:

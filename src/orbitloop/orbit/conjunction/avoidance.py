@@ -26,6 +26,7 @@ from orbitloop.orbit.conjunction.events import period_of
 from orbitloop.orbit.conjunction.motion import after_burn, hill_displacement, two_body
 from orbitloop.orbit.conjunction.pc2d import disc_probability
 from orbitloop.orbit.conjunction.rtn import covariance_from_rtn, covariance_to_rtn, rtn_rotation
+from orbitloop.orbit.earth import EGM96_MU_KM3_S2
 from orbitloop.orbit.frames import FloatArray
 from orbitloop.orbit.passes import Pass
 
@@ -204,7 +205,7 @@ def _closest(
         a, va = two_body(r1, v1, shift)
         b, vb = two_body(second.r_km, second.v_km_s, shift)
         d, w = b - a, vb - va
-        gravity = -398_600.4418 * (b / np.linalg.norm(b, axis=1)[:, None] ** 3 - a / np.linalg.norm(a, axis=1)[:, None] ** 3)
+        gravity = -EGM96_MU_KM3_S2 * (b / np.linalg.norm(b, axis=1)[:, None] ** 3 - a / np.linalg.norm(a, axis=1)[:, None] ** 3)
         slope = np.sum(w * w, axis=1) + np.sum(d * gravity, axis=1)
         # Where the range is concave Newton would climb to a maximum: there straight flight decides.
         slope = np.where(slope > 0.1 * np.sum(w * w, axis=1), slope, np.sum(w * w, axis=1))

@@ -16,9 +16,10 @@ import numpy as np
 
 from orbitloop.errors import ConjunctionError
 from orbitloop.orbit.conjunction.rtn import to_rtn
+from orbitloop.orbit.earth import EGM96_MU_KM3_S2
 from orbitloop.orbit.frames import FloatArray
 
-MU_KM3_S2 = 398_600.441_8
+MU_KM3_S2 = EGM96_MU_KM3_S2
 """The Earth's gravitational parameter (WGS84, EGM96)."""
 
 

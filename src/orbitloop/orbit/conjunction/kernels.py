@@ -8,6 +8,8 @@ The sieve of one node is a table of cells (radial bin, band of sin(declination),
 in every radial bin that it may touch, so that two objects that may meet share one; the pair is looked at in the lowest bin that
 they share, once. Right ascension is taken as the diamond angle p = y / (|x| + |y|) unrolled over [0, 4): no arc tangent, and
 0.5 <= dp/da <= 1, so that a bound on the angle bounds p.
+
+Long because the loops of one search are compiled, and read, together: each calls those above it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import math
 import numpy as np
 from numba import njit
 
-from orbitloop.orbit.conjunction.gravity import GRADIENT_PER_S2, J2, MU_KM3_S2, RADIUS_KM
+from orbitloop.orbit.conjunction.gravity import GRADIENT_PER_S2
+from orbitloop.orbit.earth import WGS72_J2, WGS72_MU_KM3_S2, WGS72_RADIUS_KM
 
 _J2_KM_S2 = 4e-5  # bound on J2's radial acceleration: 3 J2 mu / R^2 = 3.2e-5
 _FINE_FROM_KM, _FINE_TO_KM, _FINE_KM, _COARSE_KM = 6_358.0, 8_558.0, 20.0, 2_000.0
@@ -32,8 +35,8 @@ def _gravity(x, y, z):  # type: ignore[no-untyped-def]
     """Acceleration of the Earth's point mass and J2."""
     r2 = x * x + y * y + z * z
     inverse = 1.0 / r2
-    point = MU_KM3_S2 * inverse / math.sqrt(r2)
-    bulge = 1.5 * J2 * RADIUS_KM * RADIUS_KM * inverse
+    point = WGS72_MU_KM3_S2 * inverse / math.sqrt(r2)
+    bulge = 1.5 * WGS72_J2 * WGS72_RADIUS_KM * WGS72_RADIUS_KM * inverse
     across = point * (1.0 + bulge * (1.0 - 5.0 * z * z * inverse))
     return -across * x, -across * y, -point * (1.0 + bulge * (3.0 - 5.0 * z * z * inverse)) * z
 
@@ -136,7 +139,7 @@ def _survey(state, good, slack_km, role, half_s, reach_km, low, high, rho, sine,
         inverse = 1.0 / r
         climb = (x * u + y * v + z * w) * inverse
         across2 = max(0.0, u * u + v * v + w * w - climb * climb)
-        bend = abs(across2 - MU_KM3_S2 * inverse) * inverse + 2.0 * _J2_KM_S2
+        bend = abs(across2 - WGS72_MU_KM3_S2 * inverse) * inverse + 2.0 * _J2_KM_S2
         width = (abs(climb) * half_s + 0.5 * half_s * half_s * bend) * g + slack_km[i]
         lowest = 1.0 / max(0.5 * r, r - width)
         rho[i] = 1.001 * (math.sqrt(across2) * r * lowest * lowest * half_s + (0.5 * reach_km + slack_km[i]) * lowest)

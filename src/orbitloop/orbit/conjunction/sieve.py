@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from orbitloop.orbit.conjunction.gravity import MU_KM3_S2
+from orbitloop.orbit.earth import WGS72_MU_KM3_S2
 from orbitloop.orbit.frames import FloatArray
 
 MARGIN_KM = 50.0
@@ -27,8 +27,8 @@ def radius_ranges(r_km: FloatArray, v_km_s: FloatArray) -> tuple[FloatArray, Flo
     """
     radius = np.linalg.norm(r_km, axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        axis = 1.0 / (2.0 / radius - (v_km_s**2).sum(axis=-1) / MU_KM3_S2)
-        latus = (np.cross(r_km, v_km_s) ** 2).sum(axis=-1) / MU_KM3_S2
+        axis = 1.0 / (2.0 / radius - (v_km_s**2).sum(axis=-1) / WGS72_MU_KM3_S2)
+        latus = (np.cross(r_km, v_km_s) ** 2).sum(axis=-1) / WGS72_MU_KM3_S2
         eccentricity = np.sqrt(np.maximum(0.0, 1.0 - latus / axis))
         low, high = (axis * (1.0 - eccentricity)).min(axis=1), (axis * (1.0 + eccentricity)).max(axis=1)
     known = np.isfinite(low) & np.isfinite(high) & (axis > 0.0).all(axis=1)

@@ -30,11 +30,10 @@ import numpy.typing as npt
 
 from orbitloop.errors import ConjunctionError
 from orbitloop.orbit.conjunction.rtn import covariance_from_rtn
+from orbitloop.orbit.earth import WGS72_MU_KM3_S2, WGS72_RADIUS_KM
 from orbitloop.orbit.elements import DAY_S, Elements
 from orbitloop.orbit.frames import FloatArray
 
-MU_KM3_S2 = 398_600.8
-RADIUS_KM = 6_378.135
 """WGS-72, as the element sets are fitted with."""
 
 KINDS = ("payload", "rocket body", "debris", "unknown")
@@ -82,7 +81,7 @@ class SigmaClass:
     def holds(self, elements: Elements, kind: str) -> bool:
         """Whether an object is of this class."""
         axis_km = semi_major_axis_km(elements)
-        height_km = axis_km * (1 - elements.eccentricity if self.height_of == "perigee" else 1.0) - RADIUS_KM
+        height_km = axis_km * (1 - elements.eccentricity if self.height_of == "perigee" else 1.0) - WGS72_RADIUS_KM
         return (
             (not self.kinds or kind in self.kinds)
             and elements.name.upper().startswith(self.name_prefix)
@@ -124,7 +123,7 @@ class ModelCovariance:
 
 def semi_major_axis_km(elements: Elements) -> float:
     """Return the semi-major axis of Kozai's mean motion, km (within 10 km of Brouwer's: enough for a class)."""
-    return float((MU_KM3_S2 / (elements.mean_motion_rev_day * 2 * math.pi / DAY_S) ** 2) ** (1 / 3))
+    return float((WGS72_MU_KM3_S2 / (elements.mean_motion_rev_day * 2 * math.pi / DAY_S) ** 2) ** (1 / 3))
 
 
 def kind_of(name: str) -> str:

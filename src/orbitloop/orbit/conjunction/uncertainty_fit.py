@@ -24,7 +24,8 @@ import numpy.typing as npt
 
 from orbitloop.errors import ConjunctionError
 from orbitloop.orbit.conjunction.rtn import rtn_rotation
-from orbitloop.orbit.conjunction.uncertainty import RADIUS_KM, SigmaCurve, semi_major_axis_km
+from orbitloop.orbit.conjunction.uncertainty import SigmaCurve, semi_major_axis_km
+from orbitloop.orbit.earth import WGS72_RADIUS_KM
 from orbitloop.orbit.elements import DAY_S, Elements
 from orbitloop.orbit.frames import FloatArray
 
@@ -91,7 +92,7 @@ def _of_object(sets: Sequence[Elements]) -> list[tuple[float, ...]]:
                 continue
             offset = arc_difference(r_km, np.array(truth[newer][1]), np.array(truth[newer][2]))
             age_d = (sets[newer].epoch_s - sets[old].epoch_s) / DAY_S
-            rows.append((sets[old].norad_id, age_d, *offset, semi_major_axis_km(sets[old]) - RADIUS_KM))
+            rows.append((sets[old].norad_id, age_d, *offset, semi_major_axis_km(sets[old]) - WGS72_RADIUS_KM))
     return rows
 
 

@@ -5,7 +5,7 @@ stand in rows, sorted by start; a row is as long as the opportunities that could
 gain and what waits on board after it, so that a change is followed forwards only until the store is as it was.
 Without numba the same code runs uncompiled: right, and fast enough for a mission of some hundred passes.
 
-Longer than other modules, since compiled code of one kind should be compiled, and read, together.
+Long because compiled code of one kind should be compiled, and read, together.
 """
 
 # mypy: disable-error-code="no-any-return"

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitloop.errors import PlanningError
+from orbitloop.orbit.earth import WGS72_MU_KM3_S2
 from orbitloop.orbit.elements import Elements
 from orbitloop.orbit.energy import J_PER_WH, PowerModel
 from orbitloop.orbit.fleet_passes import PassTable
@@ -27,7 +28,6 @@ from orbitloop.orbit.schedule.problem import Energy, FloatArray, Problem, Reques
 KNOTS = 8
 _HEIGHT_STEP_KM = 25.0
 _ELEVATION_STEP_DEG = 1.0
-_EARTH_GM = 398_600.8  # km3/s2, WGS-72, as SGP4 has it
 
 _SILENT = LinkRates(0.0, 0.0)
 
@@ -37,7 +37,7 @@ Rates = Mapping[tuple[str, str], LinkRates | None] | Sequence[LinkRates]
 def mean_height_km(elements: Elements) -> float:
     """Return the height of the semi-major axis over the equatorial radius, km."""
     motion_rad_s = elements.mean_motion_rev_day * 2 * math.pi / 86_400.0
-    return float((_EARTH_GM / motion_rad_s**2) ** (1 / 3) - EARTH_RADIUS_KM)
+    return float((WGS72_MU_KM3_S2 / motion_rad_s**2) ** (1 / 3) - EARTH_RADIUS_KM)
 
 
 def elevation_profile(
