@@ -292,14 +292,14 @@ def test_with_no_time_left_only_doing_nothing_remains(event: Event) -> None:
 
 
 def test_the_fitted_orbit_has_the_passes_of_the_true_one(event: Event, sets: tuple[Elements, Elements]) -> None:
-    """The state of the message, taken as EME2000, is turned by precession before an element set is fitted to it."""
-    from orbitloop.orbit.conjunction.motion import eme2000_to_teme
+    """The state of the message, taken as EME2000, is turned into TEME before an element set is fitted to it."""
+    from orbitloop.orbit.inertial import eme2000_to_teme
 
     update = avoidance.seen_from(event, "")
     own, said = avoidance._orbit(update, avoidance.Surroundings(), TCA_S - 1000)
     assert "fitted" in said
     assert update.encounter is not None
-    turn = eme2000_to_teme(update.tca_s)
+    turn = eme2000_to_teme(update.tca_s)[0]
     r, _ = states(own, [update.tca_s])
     assert r[0] == pytest.approx(turn @ update.encounter.primary.r_km, abs=1e-6)
 

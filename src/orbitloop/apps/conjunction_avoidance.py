@@ -32,10 +32,11 @@ from orbitloop.orbit.conjunction.avoidance import (
 )
 from orbitloop.orbit.conjunction.encounter import Encounter
 from orbitloop.orbit.conjunction.events import Event, EventUpdate, Source, swapped
-from orbitloop.orbit.conjunction.motion import elements_from_state, eme2000_to_teme, manoeuvred
+from orbitloop.orbit.conjunction.motion import elements_from_state, manoeuvred
 from orbitloop.orbit.conjunction.screening import screen
 from orbitloop.orbit.conjunction.uncertainty import kind_of
 from orbitloop.orbit.elements import DAY_S, Elements, from_orbit
+from orbitloop.orbit.inertial import eme2000_to_teme
 from orbitloop.orbit.passes import Pass, Station, find_passes
 from orbitloop.resources.meta import Metadata
 from orbitloop.resources.mission import MissionPlan
@@ -264,7 +265,7 @@ def _orbit(update: EventUpdate, around: Surroundings, now_s: float) -> tuple[Ele
             return one, f"the mission's satellite {one.name}"
     encounter = update.encounter
     assert encounter is not None
-    turn = np.eye(3) if update.source is Source.SCREENING else eme2000_to_teme(encounter.tca_s)
+    turn = np.eye(3) if update.source is Source.SCREENING else eme2000_to_teme(encounter.tca_s)[0]
     name, number = update.primary.name or update.primary.key, update.primary.key
     like = replace(
         from_orbit(name, encounter.tca_s, 700.0, 50.0), norad_id=int(number) if number.isdigit() else 0, bstar_per_er=0.0

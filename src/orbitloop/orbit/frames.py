@@ -163,3 +163,20 @@ def metres_per_degree(latitude_deg: float) -> tuple[float, float]:
     meridian_km = EARTH_RADIUS_KM * (1 - _E2) / w2**1.5
     parallel_km = EARTH_RADIUS_KM / np.sqrt(w2) * np.cos(lat)
     return float(np.radians(1.0) * meridian_km * 1000.0), float(np.radians(1.0) * parallel_km * 1000.0)
+
+
+def rtn_axes(r_km: FloatArray, v_km_s: FloatArray) -> FloatArray:
+    """Return matrices (N, 3, 3) whose rows are R, T and N of inertial states (N, 3); NaN where one has no orbital plane.
+
+    R is along the position, N along the angular momentum, T completes them (CCSDS 502.0-B-3, annex B).
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        radial = r_km / np.linalg.norm(r_km, axis=1, keepdims=True)
+        normal = np.cross(r_km, v_km_s)
+        normal = normal / np.linalg.norm(normal, axis=1, keepdims=True)
+    return np.stack([radial, np.cross(normal, radial), normal], axis=1)
+
+
+def rtn_components(vectors: FloatArray, r_km: FloatArray, v_km_s: FloatArray) -> FloatArray:
+    """Return inertial vectors (N, 3) along the RTN axes of as many states (N, 3); NaN where a state has no orbital plane."""
+    return np.asarray(np.einsum("nij,nj->ni", rtn_axes(r_km, v_km_s), vectors))

@@ -25,12 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitloop.errors import ConjunctionError, ElementsError
-from orbitloop.orbit.catalogue.predictions import rtn_components
 from orbitloop.orbit.catalogue.regimes import heights_km
 from orbitloop.orbit.conjunction.uncertainty import classify
 from orbitloop.orbit.earth import WGS72_J2
 from orbitloop.orbit.elements import DAY_S, Elements
-from orbitloop.orbit.frames import FloatArray, teme_to_ecef
+from orbitloop.orbit.frames import FloatArray, rtn_components, teme_to_ecef
 from orbitloop.orbit.inertial import eme2000_to_teme, gcrf_to_teme
 from orbitloop.orbit.propagate import states
 

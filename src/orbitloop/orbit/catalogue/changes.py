@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from orbitloop.orbit.catalogue.crosstags import states_at
-from orbitloop.orbit.catalogue.predictions import rtn_components
 from orbitloop.orbit.catalogue.regimes import mean_axis_km
 from orbitloop.orbit.catalogue.snapshots import Snapshot
 from orbitloop.orbit.elements import Elements
+from orbitloop.orbit.frames import rtn_components
 
 
 @dataclass(frozen=True, slots=True)

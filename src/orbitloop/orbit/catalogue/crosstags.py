@@ -24,12 +24,11 @@ from sgp4.api import SatrecArray
 from orbitloop.errors import ElementsError
 from orbitloop.orbit.catalogue.findings import Finding
 from orbitloop.orbit.catalogue.noise import peer_groups, peer_noise
-from orbitloop.orbit.catalogue.predictions import rtn_components
 from orbitloop.orbit.catalogue.regimes import mean_axis_km
 from orbitloop.orbit.catalogue.snapshots import Snapshot
 from orbitloop.orbit.earth import WGS72_MU_KM3_S2
 from orbitloop.orbit.elements import DAY_S, Elements
-from orbitloop.orbit.frames import EARTH_RADIUS_KM, FloatArray
+from orbitloop.orbit.frames import EARTH_RADIUS_KM, FloatArray, rtn_components
 
 _NEIGHBOURS = 4
 _UNIX_JD = 2_440_587.5

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from orbitloop.orbit.catalogue.snapshots import Snapshot
 from orbitloop.orbit.earth import WGS72_RADIUS_KM
 from orbitloop.orbit.elements import DAY_S, Elements
-from orbitloop.orbit.frames import FloatArray
+from orbitloop.orbit.frames import FloatArray, rtn_components
 
 MIN_SPAN_S = 3600.0
 """Sets closer than this are one fit told twice: their difference is noise over a short time, and is not compared."""
@@ -104,13 +104,3 @@ def _compare(sets: tuple[Elements, ...], pairs: npt.NDArray[np.int64]) -> Residu
         height_km=(new[:, 6] - 1.0) * WGS72_RADIUS_KM,
         ok=np.isfinite(table).all(axis=1),
     )
-
-
-def rtn_components(vectors: FloatArray, r_km: FloatArray, v_km_s: FloatArray) -> FloatArray:
-    """Return vectors (N, 3) in the RTN frames of as many states (N, 3); NaN where a state is no orbit."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        radial = r_km / np.linalg.norm(r_km, axis=1, keepdims=True)
-        normal = np.cross(r_km, v_km_s)
-        normal = normal / np.linalg.norm(normal, axis=1, keepdims=True)
-    along = np.cross(normal, radial)
-    return np.stack([np.sum(vectors * axis, axis=1) for axis in (radial, along, normal)], axis=1)

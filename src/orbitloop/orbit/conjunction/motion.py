@@ -26,7 +26,6 @@ from orbitloop.orbit.propagate import states
 _NEWTON_STEPS = 50
 _FIT_STEPS = 12
 _FIT_KM = 1e-6
-_J2000_S = 946_728_000.0  # 2000-01-01 12:00, UTC for TT: a minute of precession is nothing
 
 
 def hill_displacement(rate_rad_s: float, elapsed_s: FloatArray, along_km_s: FloatArray) -> FloatArray:
@@ -169,27 +168,3 @@ def _elements(like: Elements, epoch_s: float, x: FloatArray) -> Elements:
 def _state(like: Elements, epoch_s: float, x: FloatArray) -> FloatArray:
     r, v = states(_elements(like, epoch_s, x), [epoch_s])
     return np.concatenate([r[0], v[0]])
-
-
-def eme2000_to_teme(when_s: float) -> FloatArray:
-    """Return the matrix (3, 3) that turns EME2000 vectors into TEME of date, but for nutation (at most 20 arc seconds, 0.7 km).
-
-    Precession of IAU-76 (Lieske 1979, Astron. Astrophys. 73, 282; Vallado, 4th ed., 3.7.2). Good enough to see which passes a
-    satellite has; too coarse for a distance, which is why encounters are never turned.
-    """
-    centuries = (when_s - _J2000_S) / (36_525 * DAY_S)
-    zeta, theta, z = (
-        math.radians(sum(c * centuries ** (n + 1) for n, c in enumerate(terms)) / 3600)
-        for terms in ((2306.2181, 0.30188, 0.017998), (2004.3109, -0.42665, -0.041833), (2306.2181, 1.09468, 0.018203))
-    )
-    return _about_z(-z) @ _about_y(theta) @ _about_z(-zeta)
-
-
-def _about_z(angle: float) -> FloatArray:
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-
-
-def _about_y(angle: float) -> FloatArray:
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])

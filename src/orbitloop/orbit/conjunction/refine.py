@@ -21,7 +21,7 @@ from orbitloop.errors import ElementsError
 from orbitloop.orbit.conjunction.approach import Approach, ApproachTable, BoolArray, IntArray, Volume
 from orbitloop.orbit.conjunction.gravity import gravity
 from orbitloop.orbit.elements import DAY_S, Elements
-from orbitloop.orbit.frames import FloatArray
+from orbitloop.orbit.frames import FloatArray, rtn_axes
 
 CONVERGED_S = 1e-6
 _ROUNDS = 8
@@ -121,14 +121,6 @@ class PairStates:
         """Return relative position and velocity (M, 3) along the first's RTN axes."""
         axes = rtn_axes(self.r1_km, self.v1_km_s)
         return np.einsum("mij,mj->mi", axes, self.apart_km), np.einsum("mij,mj->mi", axes, self.drift_km_s)
-
-
-def rtn_axes(r_km: FloatArray, v_km_s: FloatArray) -> FloatArray:
-    """Return matrices (M, 3, 3) whose rows are R, T, N of states (M, 3): `rtn.rtn_rotation` for many."""
-    normal = np.cross(r_km, v_km_s)
-    radial = r_km / np.linalg.norm(r_km, axis=1, keepdims=True)
-    normal = normal / np.linalg.norm(normal, axis=1, keepdims=True)
-    return np.stack([radial, np.cross(normal, radial), normal], axis=1)
 
 
 def crossings(

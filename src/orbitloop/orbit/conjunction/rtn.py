@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitloop.errors import ConjunctionError
-from orbitloop.orbit.frames import FloatArray
+from orbitloop.orbit.frames import FloatArray, rtn_axes
 
 
 def rtn_rotation(r_km: npt.ArrayLike, v_km_s: npt.ArrayLike) -> FloatArray:
@@ -26,8 +26,7 @@ def rtn_rotation(r_km: npt.ArrayLike, v_km_s: npt.ArrayLike) -> FloatArray:
     radius, momentum = float(np.linalg.norm(position)), float(np.linalg.norm(normal))
     if not momentum > 1e-12 * radius * float(np.linalg.norm(velocity)) or not np.isfinite(momentum):
         raise ConjunctionError("a state without an orbital plane: position and velocity are parallel, zero or not finite")
-    radial, cross = position / radius, normal / momentum
-    return np.stack([radial, np.cross(cross, radial), cross])
+    return np.asarray(rtn_axes(position[None], velocity[None])[0])
 
 
 def to_rtn(vector: npt.ArrayLike, r_km: npt.ArrayLike, v_km_s: npt.ArrayLike) -> FloatArray:
