@@ -6,6 +6,7 @@ mission runs the same on the wall clock and on a virtual one.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -34,6 +35,12 @@ class VirtualClock:
 def iso_utc(when_s: float) -> str:
     """Format UTC seconds as ISO 8601 with a trailing Z, to the second."""
     return datetime.fromtimestamp(when_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso_utc_ms(when_s: float) -> str:
+    """Format UTC seconds as ISO 8601 with a trailing Z, to the nearest millisecond."""
+    whole = math.floor(when_s * 1000.0 + 0.5)
+    return f"{iso_utc(whole // 1000)[:-1]}.{whole % 1000:03d}Z"
 
 
 def parse_utc_s(text: str) -> float:

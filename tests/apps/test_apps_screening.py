@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from orbitloop.apps import screening as app
+from orbitloop.clock import iso_utc_ms
 from orbitloop.errors import ConjunctionError, ElementsError, StateError
 from orbitloop.orbit.conjunction.approach import Volume
 from orbitloop.orbit.conjunction.screening import Screening
-from orbitloop.orbit.elements import from_orbit
+from orbitloop.orbit.elements import from_orbit, start_after_s
 from orbitloop.orbit.formats.tle import write_tle
 
 PAIR = """IRIDIUM 33
@@ -164,7 +165,7 @@ def test_an_interruption_before_anything_is_one(pair: Path, monkeypatch: pytest.
 def test_the_default_start_is_the_newest_epoch_rounded_up(pair: Path) -> None:
     objects = app.read_objects([pair])
     newest = max(one.epoch_s for one in objects.elements)
-    start_s = app.default_start_s(objects.elements)
+    start_s = start_after_s(objects.elements)
     assert start_s % 60.0 == 0.0
     assert 0.0 <= start_s - newest < 60.0
     assert objects.stale(newest + 6.0 * 86_400.0) == 0
@@ -172,8 +173,8 @@ def test_the_default_start_is_the_newest_epoch_rounded_up(pair: Path) -> None:
 
 
 def test_times_are_told_to_the_millisecond() -> None:
-    assert app.precise_utc(START_S) == "2009-02-10T00:00:00.000Z"
-    assert app.precise_utc(START_S + 0.9996) == "2009-02-10T00:00:01.000Z"
+    assert iso_utc_ms(START_S) == "2009-02-10T00:00:00.000Z"
+    assert iso_utc_ms(START_S + 0.9996) == "2009-02-10T00:00:01.000Z"
 
 
 @pytest.mark.parametrize(("kind", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml")])

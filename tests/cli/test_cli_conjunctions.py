@@ -132,7 +132,7 @@ def test_an_event_that_is_over_is_taken_as_of_its_newest_message(store: str) -> 
     ("words", "code", "said"),
     [
         (("list", "--by", "size"), 26, "risk, tca, age, miss"),
-        (("list", "--now", "later"), 26, "ISO 8601"),
+        (("list", "--now", "later"), 2, "not a time"),
         (("list", "--red", "1e-9"), 26, "yellow"),
         (("show", "77777"), 23, "no event"),
         (("show", EVENT, "--plot", "x.gif"), 21, ".png or .svg"),

@@ -193,7 +193,7 @@ def test_bad_sets_are_told_and_the_others_listed(files: dict[str, Path]) -> None
         (["--elements", "SETS"], 2, "--stations, --area or --isl"),
         (["--elements", "SETS", "--area", "AREAS"], 2, "--swath-km or --half-angle"),
         (["--elements", "SETS", "--stations", "STATIONS", "--json", "--csv"], 2, "exclude each other"),
-        (["--elements", "SETS", "--stations", "STATIONS", "--start", "soon"], 2, "is no time"),
+        (["--elements", "SETS", "--stations", "STATIONS", "--start", "soon"], 2, "not a time"),
         (["--elements", "SETS", "--stations", "STATIONS", "--hours", "0"], 2, "--hours"),
         (["--elements", "SETS", "--stations", "STATIONS", "--min-elevation", "90"], 2, "--min-elevation"),
         (["--elements", "SETS", "--stations", "STATIONS", "--satellite", "DELTA"], 17, "no satellite is called 'DELTA'"),

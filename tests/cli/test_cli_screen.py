@@ -76,7 +76,7 @@ def test_nothing_found_is_said(pair: Path, tmp_path: Path) -> None:
     ("words", "code", "said"),
     [
         (("--primary", "NOBODY"), 26, "NOBODY"),
-        (("--start", "soon"), 26, "soon"),
+        (("--start", "soon"), 2, "soon"),
         (("--box-km", "1,2"), 2, "three numbers"),
         (("--box-km", "1,2,-3"), 26, "half-axis"),
         (("--box-km", "1,2,3", "--ellipsoid-km", "1,2,3"), 2, "exclude"),

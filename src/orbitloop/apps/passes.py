@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from orbitloop.apps.catalogue import read_bounded
-from orbitloop.clock import iso_utc
+from orbitloop.clock import iso_utc_ms
 from orbitloop.errors import DataError, ElementsError
 from orbitloop.orbit.access import Access, Area, Revisit, Sensor, accesses, revisit
 from orbitloop.orbit.catalogue.regimes import age_warning, regimes
@@ -227,9 +227,9 @@ def _rows(scene: Scene, table: PassTable, carrier_hz: float | None, earth: Earth
             "satellite": satellite.name,
             "norad_id": satellite.norad_id,
             "station": scene.stations[table.station_index[n]].name,
-            "aos": utc_ms(table.aos_s[n]),
-            "tca": utc_ms(table.tca_s[n]),
-            "los": utc_ms(table.los_s[n]),
+            "aos": iso_utc_ms(table.aos_s[n]),
+            "tca": iso_utc_ms(table.tca_s[n]),
+            "los": iso_utc_ms(table.los_s[n]),
             "duration_s": round(float(table.los_s[n] - table.aos_s[n]), 3),
             "max_elevation_deg": round(float(table.max_elevation_deg[n]), 4),
             "aos_azimuth_deg": round(float(table.aos_azimuth_deg[n]), 3),
@@ -268,10 +268,10 @@ def access_rows(found: Iterable[Access]) -> Iterator[dict[str, Any]]:
         yield {
             "satellite": one.satellite,
             "area": one.area,
-            "start": utc_ms(one.start_s),
-            "end": utc_ms(one.end_s),
+            "start": iso_utc_ms(one.start_s),
+            "end": iso_utc_ms(one.end_s),
             "duration_s": round(one.duration_s, 3),
-            "closest": utc_ms(one.closest_s),
+            "closest": iso_utc_ms(one.closest_s),
             "distance_km": round(one.distance_km, 2),
             "sun_elevation_deg": round(one.sun_elevation_deg, 2),
         }
@@ -306,8 +306,8 @@ def crosslink_rows(scene: Scene, found: Iterable[Crosslink]) -> Iterator[dict[st
         yield {
             "satellite": scene.elements[one.first].name,
             "other": scene.elements[one.second].name,
-            "start": utc_ms(one.start_s),
-            "end": utc_ms(one.end_s),
+            "start": iso_utc_ms(one.start_s),
+            "end": iso_utc_ms(one.end_s),
             "duration_s": round(one.duration_s, 3),
         }
 
@@ -321,12 +321,3 @@ def csv_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
             writer.writerow(row)
         writer.writerow([f"'{v}" if isinstance(v, str) and v[:1] in ("=", "+", "-", "@") else v for v in row.values()])
         yield out.getvalue()
-
-
-def utc_ms(when_s: float) -> str:
-    """Write UTC seconds as ISO 8601 to the millisecond."""
-    whole = math.floor(when_s)
-    thousandths = round((when_s - whole) * 1000)
-    if thousandths == 1000:
-        whole, thousandths = whole + 1, 0
-    return f"{iso_utc(whole)[:19]}.{thousandths:03d}Z"

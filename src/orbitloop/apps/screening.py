@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from orbitloop.apps.catalogue import read_snapshot
-from orbitloop.clock import iso_utc
+from orbitloop.clock import iso_utc, iso_utc_ms
 from orbitloop.errors import ConjunctionError, StateError
 from orbitloop.orbit.catalogue.snapshots import Skipped
 from orbitloop.orbit.conjunction.approach import Approach, ApproachTable, Volume
@@ -110,11 +109,6 @@ def _named(elements: Iterable[Elements], text: str) -> set[int]:
     return found
 
 
-def default_start_s(elements: Iterable[Elements]) -> float:
-    """Return the newest epoch, rounded up to a minute."""
-    return math.ceil(max(one.epoch_s for one in elements) / 60.0) * 60.0
-
-
 def run_screening(
     objects: Objects,
     start_s: float,
@@ -159,12 +153,6 @@ def closest(table: ApproachTable, count: int | None, co_located: bool = True) ->
 # --- files ---------------------------------------------------------------------------------------------------------------
 
 
-def precise_utc(when_s: float) -> str:
-    """Format UTC seconds as ISO 8601 to the millisecond."""
-    whole = math.floor(when_s * 1000.0 + 0.5)
-    return f"{iso_utc(whole // 1000)[:-1]}.{whole % 1000:03d}Z"
-
-
 def approach_json(one: Approach, elements: Sequence[Elements]) -> dict[str, Any]:
     """Return one approach as a plain object, both objects by number and name."""
 
@@ -172,7 +160,7 @@ def approach_json(one: Approach, elements: Sequence[Elements]) -> dict[str, Any]
         return {"norad_id": elements[index].norad_id, "name": elements[index].name, "age_d": round(age_s / DAY_S, 3)}
 
     return {
-        "tca": precise_utc(one.tca_s),
+        "tca": iso_utc_ms(one.tca_s),
         "tca_s": round(one.tca_s, 6),
         "miss_km": round(one.miss_km, 6),
         "speed_km_s": round(one.speed_km_s, 6),
@@ -181,8 +169,8 @@ def approach_json(one: Approach, elements: Sequence[Elements]) -> dict[str, Any]
         "rtn_km": [round(x, 6) for x in one.rtn_km],
         "rtn_km_s": [round(x, 6) for x in one.rtn_km_s],
         "kind": one.kind,
-        "enter": precise_utc(one.enter_s),
-        "leave": precise_utc(one.leave_s),
+        "enter": iso_utc_ms(one.enter_s),
+        "leave": iso_utc_ms(one.leave_s),
         "minima": one.minima,
         "clipped": one.clipped,
     }
@@ -250,9 +238,9 @@ def csv_lines(objects: Objects, table: ApproachTable) -> Iterator[str]:
             [
                 *(first.norad_id, first.name, f"{one.primary_age_s / DAY_S:.3f}"),
                 *(second.norad_id, second.name, f"{one.secondary_age_s / DAY_S:.3f}"),
-                *(precise_utc(one.tca_s), f"{one.miss_km:.6f}", f"{one.speed_km_s:.6f}", "", ""),
+                *(iso_utc_ms(one.tca_s), f"{one.miss_km:.6f}", f"{one.speed_km_s:.6f}", "", ""),
                 *(f"{x:.6f}" for x in (*one.rtn_km, *one.rtn_km_s)),
-                *(one.kind, precise_utc(one.enter_s), precise_utc(one.leave_s), one.minima, int(one.clipped)),
+                *(one.kind, iso_utc_ms(one.enter_s), iso_utc_ms(one.leave_s), one.minima, int(one.clipped)),
             ]
         )
 
@@ -303,7 +291,7 @@ def picture(found: Screening, objects: Objects, one: Approach, kind: str) -> byt
     covariance, said = _covariance(objects.elements, one)
     return rtn_picture(
         title=f"{second.name} ({second.norad_id}) seen from {first.name} ({first.norad_id})",
-        subtitle=f"TCA {precise_utc(one.tca_s)}   {one.miss_km:.3f} km   {one.speed_km_s:.3f} km/s   {one.kind}",
+        subtitle=f"TCA {iso_utc_ms(one.tca_s)}   {one.miss_km:.3f} km   {one.speed_km_s:.3f} km/s   {one.kind}",
         since_s=since_s,
         rtn_km=rtn_km,
         reach_km=found.volume.reach_km,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orbitloop.cli.catalog_keep import DEFAULT_CATALOG, Catalog, Files, brief, ephemeris, keep, parse_time
-from orbitloop.cli.options import Json
+from orbitloop.cli.catalog_keep import DEFAULT_CATALOG, Catalog, Files, brief, ephemeris, keep
+from orbitloop.cli.options import Json, parse_time
 from orbitloop.cli.terminal import add_row, note, print_json, printable, show, table
 from orbitloop.clock import iso_utc
 
@@ -76,7 +76,7 @@ def import_(
     from orbitloop.apps.catalogue import drop_older, import_files
 
     done = []
-    for one in import_files(catalogue, files, time.time(), parse_time(taken, "--taken")):
+    for one in import_files(catalogue, files, time.time(), None if taken is None else parse_time(taken, "--taken")):
         _tell_skipped(one.skipped)
         done.append(one)
         if not json_output:
@@ -127,7 +127,7 @@ def list_(
         _list_snapshots(list_snapshots(catalogue), json_output)
         return
     wanted = _selection(name, number, regime, kind, older, younger)
-    when_s = parse_time(at, "--at")
+    when_s = None if at is None else parse_time(at, "--at")
     sets, _ = newest_sets(catalogue, files or [])
     _list_objects(sets, wanted, time.time() if when_s is None else when_s, limit, json_output)
 
@@ -202,7 +202,7 @@ def diff(
     from orbitloop.apps.catalogue import open_snapshot
     from orbitloop.orbit.catalogue.changes import difference
 
-    when_s = parse_time(at, "--at")
+    when_s = None if at is None else parse_time(at, "--at")
     older, newer = open_snapshot(catalogue, before), open_snapshot(catalogue, after)
     _tell_skipped([*older.skipped, *newer.skipped])
     found = difference(older, newer, when_s)
@@ -326,7 +326,7 @@ def check(
     unknown = sorted(set(kind or ()) - set(KINDS))
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(KINDS)}", param_hint="--kind")
-    when_s = parse_time(at, "--at")
+    when_s = None if at is None else parse_time(at, "--at")
     snapshots = load_snapshots(catalogue, files or [])
     if files:
         _tell_skipped([one for snapshot in snapshots for one in snapshot.skipped])
@@ -376,7 +376,7 @@ def export(
     from orbitloop.apps.catalogue import newest_sets, write_sets
 
     wanted = _selection(name, number, regime, kind, older, younger)
-    when_s = parse_time(at, "--at")
+    when_s = None if at is None else parse_time(at, "--at")
     now_s = time.time()
     sets, _ = newest_sets(catalogue, files or [])
     chosen = [one for one, _ in wanted.apply(sets, now_s if when_s is None else when_s)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orbitloop.cli.options import Json
+from orbitloop.cli.options import Json, parse_time
 from orbitloop.cli.terminal import add_row, note, print_json, show, table
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def ephemeris(
     from orbitloop.apps.positions import newest_of, write_ephemeris
     from orbitloop.clock import iso_utc
 
-    when_s = parse_time(start, "--start")
+    when_s = None if start is None else parse_time(start, "--start")
     elements = newest_of(catalogue, files or [], name)
     first_s = elements.epoch_s if when_s is None else when_s
     count = write_ephemeris(elements, out, first_s, hours * 3600.0, step, frame, time.time())
@@ -177,18 +177,6 @@ def ephemeris(
         print_json({**brief(elements), "file": str(out), "states": count, "start_s": first_s, "frame": frame.upper()})
     else:
         show(f"{out}: {elements.name}, {count} states from {iso_utc(first_s)}, {frame.upper()}")
-
-
-def parse_time(text: str | None, hint: str) -> float | None:
-    """Read a time of the command line."""
-    from orbitloop.clock import parse_utc_s
-
-    if text is None:
-        return None
-    try:
-        return parse_utc_s(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no time like 2026-05-30T22:00:00Z", param_hint=hint) from error
 
 
 def brief(one: Elements) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orbitloop.cli.options import Json, Overrides, Quiet, load_plan
+from orbitloop.cli.options import Json, Overrides, Quiet, load_plan, parse_time
 from orbitloop.cli.terminal import INTERRUPTED, add_row, note, print_json, show, table
 from orbitloop.errors import ConjunctionError
 
@@ -167,21 +167,8 @@ def _tell_options(report: AvoidanceReport, top: int) -> None:
 
 
 def as_of_s(text: str | None) -> float:
-    """Return the time of `--now`, or that of the clock.
-
-    Raises:
-        ConjunctionError: it is not a time.
-    """
-    from orbitloop.clock import parse_utc_s
-
-    if text is None:
-        return time.time()
-    try:
-        return parse_utc_s(text)
-    except (ValueError, OverflowError) as error:
-        raise ConjunctionError(
-            f"{text[:40]!r} is not a time", where="--now", remedy="ISO 8601, as 2026-06-01T00:00:00Z"
-        ) from error
+    """Return the time of `--now`, or that of the clock."""
+    return time.time() if text is None else parse_time(text, "--now")
 
 
 def utc_text(when_s: float) -> str:

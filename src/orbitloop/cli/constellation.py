@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orbitloop.cli.options import DEFAULT_DATA, DataDir, Json, MissionFile, Overrides, load_plan
+from orbitloop.cli.options import DEFAULT_DATA, DataDir, Json, MissionFile, Overrides, load_plan, parse_time
 from orbitloop.cli.terminal import add_row, note, print_json, show, table
 from orbitloop.errors import DataError
 
@@ -50,14 +50,10 @@ def walker(
     Exit codes: 0 done; 17 no such pattern or orbit; 21 a file cannot be written.
     """
     from orbitloop.apps.constellation import draw, elements_members, sets_text, walker_elements, walker_manifest, write
-    from orbitloop.clock import parse_utc_s
     from orbitloop.orbit.walker import parse_walker
 
     pattern = parse_walker(notation, star=star)
-    try:
-        epoch_s = parse_utc_s(epoch)
-    except ValueError as error:
-        raise typer.BadParameter(f"{epoch!r} is not a time such as 2026-06-01T00:00:00Z", param_hint="--epoch") from error
+    epoch_s = parse_time(epoch, "--epoch")
     made = walker_elements(pattern, altitude_km, epoch_s, prefix=name, raan_deg=raan_deg, anomaly_deg=anomaly_deg)
     if out is not None:
         if out.suffix in (".yaml", ".yml"):

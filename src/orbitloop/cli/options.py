@@ -62,3 +62,14 @@ def load_plan(mission: Path, overrides: list[str] | None, seed: int | None = Non
     folder = data or Path(os.environ.get("ORBITLOOP_DATA") or DEFAULT_DATA)
     plan = open_mission(mission, overrides or (), folder)
     return plan if seed is None else plan.with_seed(seed)
+
+
+def parse_time(text: str, option: str) -> float:
+    """Read a time of the command line, ISO 8601, as UTC seconds."""
+    from orbitloop.clock import parse_utc_s
+
+    try:
+        return parse_utc_s(text)
+    except (ValueError, OverflowError) as error:
+        what = f"{text[:40]!r} is not a time; write it like 2026-06-01T12:00:00Z"
+        raise typer.BadParameter(what, param_hint=option) from error

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from orbitloop.cli.terminal import add_row, print_json, show, table
+from orbitloop.clock import iso_utc, iso_utc_ms
 
 if TYPE_CHECKING:
     from orbitloop.apps.passes import Scene
@@ -31,7 +32,7 @@ def tell_passes(scene: Scene, found: PassTable, carrier_hz: float | None, earth:
     columns = ["satellite", "station", "AOS (UTC)", "TCA", "LOS", ">min", ">max el", ">az", ">km", "light"]
     columns += [">Hz AOS", ">LOS", ">Hz/s"] if carrier_hz else []
     who = f"{_count(len(scene.elements), 'satellite')} over {_count(len(scene.stations), 'station')}"
-    title = f"{who}, {app.utc_ms(scene.start_s)[:16].replace('T', ' ')} to {app.utc_ms(scene.end_s)[:16].replace('T', ' ')} UTC"
+    title = f"{who}, {iso_utc_ms(scene.start_s)[:16].replace('T', ' ')} to {iso_utc_ms(scene.end_s)[:16].replace('T', ' ')} UTC"
     rows = table(*columns, title=title, wrap=("satellite", "station"))
     for row in app.pass_rows(scene, shown, carrier_hz, earth):
         times = [_day_time(row["aos"]), row["tca"][11:19], row["los"][11:19]]
@@ -114,7 +115,6 @@ def tell_windows(name: str, windows: tuple[ContactWindow, ...], json_output: boo
 
 def _by_day(windows: tuple[ContactWindow, ...]) -> list[dict[str, Any]]:
     """Add up windows by the UTC day of their AOS."""
-    from orbitloop.clock import iso_utc
 
     groups: dict[str, list[ContactWindow]] = defaultdict(list)
     for window in windows:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orbitloop.cli.options import Json, Overrides, Quiet, load_plan
+from orbitloop.cli.options import Json, Overrides, Quiet, load_plan, parse_time
 from orbitloop.cli.pass_tables import tell_accesses, tell_crosslinks, tell_passes, tell_windows
 from orbitloop.cli.terminal import note, print_json
+from orbitloop.clock import iso_utc_ms
 from orbitloop.errors import DataError
 
 if TYPE_CHECKING:
@@ -202,6 +202,7 @@ def _scene(mission: Path | None, overrides: list[str] | None, asked: _Asked) -> 
     from dataclasses import replace
 
     from orbitloop.apps import passes as app
+    from orbitloop.orbit.elements import start_after_s
 
     plan = load_plan(mission, overrides) if mission is not None else None
     elements, stations = app.of_mission(plan) if plan else ((), ())
@@ -217,22 +218,11 @@ def _scene(mission: Path | None, overrides: list[str] | None, asked: _Asked) -> 
         stations = tuple(replace(one, min_elevation_deg=mask_deg) for one in stations)
     elements = app.choose_satellites(elements, asked.satellite)
     stations = app.choose_stations(stations, asked.station)
-    start_s = _start_s(asked.start)
+    start_s = None if asked.start is None else parse_time(asked.start, "--start")
     if start_s is None:
-        start_s = plan.start_s if plan else math.ceil(max(one.epoch_s for one in elements) / 60) * 60.0
+        start_s = plan.start_s if plan else start_after_s(elements)
     length_s = asked.hours * 3600.0 if asked.hours is not None else plan.end_s - plan.start_s if plan else 86_400.0
     return app.Scene(tuple(elements), tuple(stations), start_s, start_s + length_s, skipped)
-
-
-def _start_s(text: str | None) -> float | None:
-    from orbitloop.clock import parse_utc_s
-
-    if text is None:
-        return None
-    try:
-        return parse_utc_s(text)
-    except ValueError:
-        raise typer.BadParameter(f"--start: {text!r} is no time; write it like 2026-08-23T12:00:00") from None
 
 
 def _tell_ages(scene: Scene) -> None:
@@ -282,7 +272,7 @@ def _search(
 
     found = _found(scene, asked, quiet)
     for n, when_s in found.lost[:_TOLD]:
-        note(f"{scene.elements[n].name}: cannot be propagated beyond {app.utc_ms(when_s)}; its passes end there")
+        note(f"{scene.elements[n].name}: cannot be propagated beyond {iso_utc_ms(when_s)}; its passes end there")
     areas: list[Area] = []
     reached: list[Access] = []
     if asked.area is not None:
@@ -338,16 +328,16 @@ def _result(
 
     ages = scene.ages_d()
     out: dict[str, Any] = {
-        "start": app.utc_ms(scene.start_s),
-        "end": app.utc_ms(scene.end_s),
+        "start": iso_utc_ms(scene.start_s),
+        "end": iso_utc_ms(scene.end_s),
         "satellites": [
-            {"name": e.name, "norad_id": e.norad_id, "epoch": app.utc_ms(e.epoch_s), "age_d": round(age, 3)}
+            {"name": e.name, "norad_id": e.norad_id, "epoch": iso_utc_ms(e.epoch_s), "age_d": round(age, 3)}
             for e, age in zip(scene.elements, ages, strict=True)
         ],
         "stations": [one.name for one in scene.stations],
         "warnings": scene.age_warnings(),
         "skipped": list(scene.skipped),
-        "lost": [{"satellite": scene.elements[n].name, "from": app.utc_ms(when_s)} for n, when_s in found.lost],
+        "lost": [{"satellite": scene.elements[n].name, "from": iso_utc_ms(when_s)} for n, when_s in found.lost],
         "passes": list(app.pass_rows(scene, found, carrier_hz, _earth(asked))),
     }
     if areas:

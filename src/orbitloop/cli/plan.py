@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orbitloop.cli.options import Json, Overrides, Quiet, load_plan
+from orbitloop.cli.options import Json, Overrides, Quiet, load_plan, parse_time
 from orbitloop.cli.terminal import add_row, note, print_json, show, table
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _scene(
 ) -> Scene:
     """Bring together what the mission and the files say."""
     from orbitloop.apps import passes as app
-    from orbitloop.clock import parse_utc_s
+    from orbitloop.orbit.elements import start_after_s
 
     flying, places = app.of_mission(opened) if opened else ((), ())
     skipped: tuple[str, ...] = ()
@@ -170,12 +170,9 @@ def _scene(
     if stations:
         places = app.read_stations(stations, 10.0)
     chosen = tuple(app.choose_satellites(flying, satellite))
-    try:
-        start_s = parse_utc_s(start) if start else None
-    except ValueError:
-        raise typer.BadParameter(f"--start: {start!r} is no time; write it like 2026-08-23T12:00:00") from None
+    start_s = parse_time(start, "--start") if start else None
     if start_s is None:
-        start_s = opened.start_s if opened else math.ceil(max(one.epoch_s for one in chosen) / 60) * 60.0
+        start_s = opened.start_s if opened else start_after_s(chosen)
     length_s = hours * 3600.0 if hours is not None else opened.duration_s if opened else 86_400.0
     return app.Scene(chosen, tuple(places), start_s, start_s + length_s, skipped)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orbitloop.cli.options import Json, Quiet
+from orbitloop.cli.options import Json, Quiet, parse_time
 from orbitloop.cli.terminal import INTERRUPTED, add_row, note, print_json, show, table
-from orbitloop.errors import ConjunctionError
+from orbitloop.clock import iso_utc, iso_utc_ms
 
 if TYPE_CHECKING:
     from orbitloop.apps.screening import Objects
@@ -93,13 +93,14 @@ def screen(
         raise typer.BadParameter("--engine is auto, sgp4 or astroz")
     volume = _volume(threshold_km, box_km, ellipsoid_km)
     from orbitloop.apps import screening as app
+    from orbitloop.orbit.elements import start_after_s
     from orbitloop.reports.plots.canvas import kind_of
 
     kind = kind_of(plot) if plot is not None else ""
     if out is not None:
         app.check_events_file(out)
     objects = app.read_objects(files, primary or (), fleet)
-    start_s = _start_s(start) if start else app.default_start_s(objects.elements)
+    start_s = parse_time(start, "--start") if start else start_after_s(objects.elements)
     found = _watched(objects, start_s, days, volume, engine, quiet)
     every = found.approaches
     if out is not None:
@@ -119,7 +120,7 @@ def screen(
     else:
         _tell(found, objects, app.closest(every, top or _TOP, everything))
     if not found.complete:
-        note(f"interrupted: complete until {app.precise_utc(found.end_s)}, go on with --start {app.precise_utc(found.end_s)}")
+        note(f"interrupted: complete until {iso_utc_ms(found.end_s)}, go on with --start {iso_utc_ms(found.end_s)}")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -138,19 +139,9 @@ def _volume(threshold_km: float, box_km: str | None, ellipsoid_km: str | None) -
     return Volume("box" if box_km is not None else "ellipsoid", radial, intrack, crosstrack)
 
 
-def _start_s(text: str) -> float:
-    from orbitloop.clock import parse_utc_s
-
-    try:
-        return parse_utc_s(text)
-    except ValueError:
-        raise ConjunctionError(f"{text!r} is no time", where="--start", remedy="write it like 2026-08-23T12:00:00") from None
-
-
 def _watched(objects: Objects, start_s: float, days: float, volume: Volume, engine: Any, quiet: bool) -> Screening:
     from orbitloop.apps.screening import run_screening
     from orbitloop.cli.progress import watching
-    from orbitloop.clock import iso_utc
 
     with watching(quiet) as watcher:
         watcher.stage("screening", 0, 1000, f"{len(objects.elements)} objects")
@@ -168,7 +159,7 @@ def _kinds(found: ApproachTable) -> dict[str, int]:
 
 
 def _tell(found: Screening, objects: Objects, listed: ApproachTable) -> None:
-    from orbitloop.apps.screening import STALE_D, precise_utc
+    from orbitloop.apps.screening import STALE_D
 
     kinds, volume = _kinds(found.approaches), found.volume
     shape = (
@@ -187,9 +178,9 @@ def _tell(found: Screening, objects: Objects, listed: ApproachTable) -> None:
         ages = f"{one.primary_age_s / 86400:.1f}, {one.secondary_age_s / 86400:.1f}"
         kind = one.kind if one.minima == 1 else f"{one.kind}, {one.minima} minima"
         where = [f"{x:.3f}" for x in one.rtn_km]
-        add_row(rows, precise_utc(one.tca_s)[:-1], f"{one.miss_km:.3f}", f"{one.speed_km_s:.3f}", *names, *where, ages, kind)
+        add_row(rows, iso_utc_ms(one.tca_s)[:-1], f"{one.miss_km:.3f}", f"{one.speed_km_s:.3f}", *names, *where, ages, kind)
     lines = [
-        f"{precise_utc(found.start_s)} to {precise_utc(found.end_s)}: {kinds['crossing']} crossings, {kinds['slow']} slow, "
+        f"{iso_utc_ms(found.start_s)} to {iso_utc_ms(found.end_s)}: {kinds['crossing']} crossings, {kinds['slow']} slow, "
         f"{kinds['co-located']} of pairs that stay together"
     ]
     if objects.skipped:
@@ -202,7 +193,7 @@ def _tell(found: Screening, objects: Objects, listed: ApproachTable) -> None:
     for failure in found.failures[:_TOLD_FAILURES]:
         element = objects.elements[failure.index]
         whole = failure.lost_nodes == failure.nodes
-        share = "not screened at all" if whole else f"not screened from {precise_utc(failure.from_s)}"
+        share = "not screened at all" if whole else f"not screened from {iso_utc_ms(failure.from_s)}"
         lines.append(f"{element.name} ({element.norad_id}): {share}: {failure.why}")
     if len(found.failures) > _TOLD_FAILURES:
         lines.append(f"and {len(found.failures) - _TOLD_FAILURES} more; --json lists them")

@@ -7,6 +7,7 @@ An `Elements` is a plain value (comparable, picklable). Its text forms (TLE, OMM
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sgp4.api import WGS72, Satrec
@@ -148,6 +149,11 @@ def from_orbit(
         mean_anomaly_deg=(mean_anomaly_deg or 0.0) % 360.0,
         bstar_per_er=bstar,
     )
+
+
+def start_after_s(elements: Iterable[Elements]) -> float:
+    """Return the first whole minute that is no earlier than any epoch: where a forecast begins when nobody says."""
+    return math.ceil(max(one.epoch_s for one in elements) / 60.0) * 60.0
 
 
 def sun_synchronous_inclination_deg(altitude_km: float, eccentricity: float = 0.0) -> float:
