@@ -71,6 +71,8 @@ def improve(board: Board, rows: npt.NDArray[np.int64], effort: Effort, progress:
     """Better the plan on a board by local search over some opportunities; never makes it worse."""
     t, s = board.tables, board.state
     moves = int(min(max(effort.per_opportunity * rows.size, effort.least), effort.most))
+    if moves < rows.size:  # so few that the time is better saved
+        return
     best, best_gain = board.contacts(), board.gain
     typical = best_gain / max(1, board.size)
     heat, cold = (HEAT if moves >= ENOUGH_MOVES * rows.size else COOL) * typical, COLD * typical

@@ -24,7 +24,7 @@ from orbitloop.orbit.schedule.problem import Request
 from orbitloop.orbit.schedule.search import kernels as search
 
 FREEZE_S = 600.0
-NEAR_S = 6 * 3600.0
+NEAR_S = 5400.0
 DISTURBANCE = 0.1
 """What moving a contact costs, share of the mean gain of a contact."""
 _MOST_MOVED = 2
