@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from orbitloop.apps import conjunction_avoidance as avoidance
 from orbitloop.apps import conjunctions as work
-from orbitloop.apps.conjunction_files import message_files, read_message, read_screening, write_bytes, write_text
+from orbitloop.apps.conjunction_files import message_files, read_message, read_screening, write_text
 from orbitloop.apps.conjunction_store import opened
+from orbitloop.apps.files import write_whole
 from orbitloop.errors import ConjunctionError, StateError
 from orbitloop.orbit.conjunction.alerts import Thresholds
 from orbitloop.orbit.conjunction.avoidance import AvoidanceSettings
@@ -316,7 +317,7 @@ def test_a_table_written_reads_as_the_shipped_one(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StateError, match="cannot be written"):
-        write_bytes(tmp_path / "file" / "inside.yaml", b"x")
+        write_whole(tmp_path / "file" / "inside.yaml", b"x")
 
 
 @pytest.mark.data

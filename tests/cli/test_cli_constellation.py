@@ -70,7 +70,7 @@ class TestWalker:
             (("53:72/7/1", "--altitude", "550"), 17, "do not share out"),
             (("here", "--altitude", "550"), 17, "no Walker pattern"),
             (("53:6/3/1", "--altitude", "550", "--out", "w.bin"), 21, "no form ends in"),
-            (("53:6/3/1", "--altitude", "550", "--out", "/nowhere/w.tle"), 21, "cannot be written"),
+            (("53:6/3/1", "--altitude", "550", "--out", "/dev/null/w.tle"), 23, "cannot be written"),
             (("53:6/3/1", "--altitude", "550", "--plot", "w.gif"), 21, "written as .png or .svg"),
             (("53:6/3/1", "--altitude", "550", "--epoch", "noon"), 2, "not a time"),
             (("53:6/3/1",), 2, "altitude"),

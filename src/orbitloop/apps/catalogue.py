@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Final
 import numpy as np
 
 from orbitloop.apps.catalogue_store import CatalogueStore, SnapshotInfo, opened
+from orbitloop.apps.files import write_whole
 from orbitloop.errors import ElementsError, StateError
 from orbitloop.orbit.catalogue.regimes import heights_km
 from orbitloop.orbit.catalogue.snapshots import Skipped, Snapshot, number_near, time_in_name
@@ -281,26 +281,8 @@ def write_sets(path: Path, sets: Sequence[Elements], created_s: float) -> list[s
     else:
         known = ", ".join(("tle", "3le", *FORMS))
         raise ElementsError(f"no form of element sets is called {path.suffix!r}; there are {known}", where=str(path))
-    replace_file(path, text.encode("utf-8", "replace"))
+    write_whole(path, text.encode("utf-8", "replace"))
     return skipped
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        StateError: it cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as error:
-        raise StateError(
-            f"cannot be written ({error.strerror})", where=str(path), remedy="check path and permissions"
-        ) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def list_snapshots(catalogue: Path) -> list[SnapshotInfo]:
@@ -346,4 +328,4 @@ def write_history_plot(history: ObjectHistory, path: Path) -> None:
         step_km=[step if np.isfinite(step) else None for step in history.steps_km],
         flagged=history.flagged,
     )
-    replace_file(path, draw_history(drawn, kind))
+    write_whole(path, draw_history(drawn, kind))

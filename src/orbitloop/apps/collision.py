@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from orbitloop.apps.conjunction_files import read_message, write_bytes
+from orbitloop.apps.conjunction_files import read_message
+from orbitloop.apps.files import write_whole
 from orbitloop.clock import iso_utc
 from orbitloop.errors import ConjunctionError
 from orbitloop.orbit.conjunction.assess import Assessment, assess
@@ -109,7 +110,7 @@ def convert(paths: Iterable[Path], form: str, folder: Path | None = None) -> Ite
         if target.exists() and target.samefile(path):
             raise ConjunctionError("would be written over itself", where=str(path), remedy="name a folder with --out")
         text = write_xml(message.message) if form == "xml" else write_kvn(message.message)
-        write_bytes(target, text.encode())
+        write_whole(target, text.encode(), make_folder=True)
         yield path, target
 
 
@@ -143,7 +144,7 @@ def picture(judged: Judged, path: Path) -> None:
         facts=_facts(found),
         warning=warning,
     )
-    write_bytes(path, data)
+    write_whole(path, data)
 
 
 def _facts(found: Assessment) -> tuple[tuple[str, str], ...]:

@@ -5,17 +5,16 @@ Every file is read up to a bound and written whole or not at all. What they mean
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from orbitloop.apps.catalogue import read_snapshot
+from orbitloop.apps.files import read_bounded, write_whole
 from orbitloop.clock import parse_utc_s
-from orbitloop.errors import ConjunctionError, ElementsError, StateError
+from orbitloop.errors import ConjunctionError, ElementsError
 from orbitloop.orbit.conjunction.approach import Approach
 from orbitloop.orbit.conjunction.cdm import ConjunctionMessage, read_cdm
 from orbitloop.orbit.elements import Elements
@@ -50,13 +49,7 @@ def read_message(path: Path) -> ConjunctionMessage:
     Raises:
         ConjunctionError: it cannot be read, is too large, or malformed.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_MESSAGE_BYTES + 1)
-    except OSError as error:
-        raise ConjunctionError(f"cannot be read ({error.strerror})", where=str(path), remedy="check the path") from error
-    if len(data) > MAX_MESSAGE_BYTES:
-        raise ConjunctionError(f"holds more than {MAX_MESSAGE_BYTES} bytes", where=str(path))
+    data = read_bounded(path, MAX_MESSAGE_BYTES, ConjunctionError)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -79,13 +72,9 @@ def read_screening(path: Path, elements: Sequence[Elements]) -> tuple[float, lis
         ConjunctionError: it cannot be read, is malformed (the line is named), or names an object without an element set.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SCREENING_BYTES + 1)
-        if len(data) > MAX_SCREENING_BYTES:
-            raise ConjunctionError(f"holds more than {MAX_SCREENING_BYTES >> 20} MB", where=str(path), remedy="screen for less")
-        text = data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConjunctionError(f"cannot be read ({error})", where=str(path)) from error
+        text = read_bounded(path, MAX_SCREENING_BYTES, ConjunctionError, "check the path, or screen for less").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConjunctionError(f"byte {error.start} is not UTF-8", where=str(path)) from error
     place = {one.norad_id: n for n, one in enumerate(elements)}
     created_s, found = math.nan, []
     whole = path.suffix.lower() == ".json"
@@ -133,7 +122,9 @@ def write_resources(folder: Path, resources: Sequence[Resource]) -> None:
     for one in resources:
         plain = {key: value for key, value in one.to_json().items() if value is not None}
         plain["spec"] = {key: value for key, value in plain["spec"].items() if value is not None}
-        write_bytes(folder / f"{one.name}.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).encode())
+        write_whole(
+            folder / f"{one.name}.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).encode(), make_folder=True
+        )
 
 
 def write_text(path: Path, document: dict[str, Any]) -> None:
@@ -144,24 +135,7 @@ def write_text(path: Path, document: dict[str, Any]) -> None:
     """
     head = json.dumps({key: value for key, value in document.items() if key != "classes"}, indent=1)[:-2]
     rows = ",\n".join("  " + json.dumps(row) for row in document["classes"])
-    write_bytes(path, f'{head},\n "classes": [\n{rows}\n ]\n}}\n'.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        StateError: it cannot be written.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise StateError(f"cannot be written ({error.strerror})", where=str(path), remedy="name another place") from error
+    write_whole(path, f'{head},\n "classes": [\n{rows}\n ]\n}}\n'.encode(), make_folder=True)
 
 
 def read_elements(files: Sequence[Path]) -> list[Elements]:

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from orbitloop.apps.files import read_bounded, write_whole
 from orbitloop.clock import iso_utc
 from orbitloop.errors import DataError, ElementsError
 from orbitloop.orbit.elements import DAY_S, Elements, from_orbit
@@ -85,15 +86,8 @@ def _imported(wanted: ImportedSets, data_dir: Path) -> list[tuple[str, OmmOrbit]
 
 
 def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SETS_BYTES + 1)
-    except OSError as error:
-        remedy = "give the folder that holds it by --data or ORBITLOOP_DATA"
-        raise DataError(f"cannot be read ({error.strerror or error})", where=str(path), remedy=remedy) from error
-    if len(data) > MAX_SETS_BYTES:
-        raise DataError(f"is over {MAX_SETS_BYTES // 1_000_000} MB", where=str(path))
-    return data.decode("utf-8", errors="replace")
+    remedy = "give the folder that holds it by --data or ORBITLOOP_DATA"
+    return read_bounded(path, MAX_SETS_BYTES, DataError, remedy).decode("utf-8", errors="replace")
 
 
 # --- patterns as element sets --------------------------------------------------------------------------------------------
@@ -231,21 +225,7 @@ def draw(plan_name: str, found: Sequence[Member], path: Path) -> None:
     for one in found:
         shell = f"{round(one.altitude_km / step_km) * step_km:.0f} km, {one.elements.inclination_deg:.{digits}f}°"
         places.append(Place(one.name, shell, one.raan_deg, one.phase_deg))
-    write(path, draw_places(f"{plan_name}: {len(found)} satellites", places, kind))
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file of results.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise DataError(
-            f"cannot be written ({error.strerror or error})", where=str(path), remedy="name another file"
-        ) from error
+    write_whole(path, draw_places(f"{plan_name}: {len(found)} satellites", places, kind))
 
 
 def sets_text(found: Sequence[Elements], form: str, created_s: float) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from orbitloop.apps.constellation import write
+from orbitloop.apps.files import write_whole
 from orbitloop.clock import iso_utc
 from orbitloop.errors import ManifestError
 from orbitloop.orbit.energy import SOLAR_CONSTANT_W_M2, Load, PowerModel, harvest, sunward
@@ -184,12 +184,13 @@ def draw(found: Sequence[EnergyForecast], path: Path) -> None:
     """Draw one satellite in full, or several in rows, to a .png or .svg.
 
     Raises:
-        DataError: it is another kind of file, cannot be written, or matplotlib is not installed.
+        DataError: it is another kind of file, or matplotlib is not installed.
+        StateError: it cannot be written.
     """
     kind = kind_of(path)
     curves = [_curves(one) for one in found]
     data = draw_energy(curves[0], kind) if len(curves) == 1 else draw_fleet_energy(curves, kind)
-    write(path, data)
+    write_whole(path, data)
 
 
 def _curves(one: EnergyForecast) -> EnergyCurves:

@@ -18,6 +18,7 @@ import numpy as np
 from orbitloop.algorithms.health.alarms import AlarmRule, events_of
 from orbitloop.algorithms.health.drift import PageHinkley, block_means
 from orbitloop.algorithms.health.limits import EVERYTHING, ChannelLimits, Level, LimitEvent, LimitMonitor
+from orbitloop.apps.files import read_bounded, write_whole
 from orbitloop.apps.health_files import TelemetryFile
 from orbitloop.clock import iso_utc
 from orbitloop.errors import ManifestError, TelemetryError
@@ -118,8 +119,8 @@ def load_limits(path: Path | None) -> TelemetryLimitsSpec:
     found = load_standalone(path)
     if found is None:  # the strict reader says what is wrong with it
         try:
-            text = path.read_bytes()[: MAX_FILE_BYTES + 1].decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_bounded(path, MAX_FILE_BYTES, ManifestError, "give a YAML file of limits").decode("utf-8")
+        except UnicodeDecodeError as error:
             raise ManifestError("it cannot be read as text", where=str(path), remedy="give a YAML file of limits") from error
         found = parse_manifests(text, str(path))
     limits = [one for one in found if isinstance(one, TelemetryLimits)]
@@ -205,20 +206,14 @@ def write_proposal(folder: Path, proposal: Resource) -> Path:
     """Write a proposal as YAML under its own name; one of that name is replaced.
 
     Raises:
-        TelemetryError: the folder cannot be written.
+        StateError: it cannot be written.
     """
     import yaml
 
     path = folder / f"{proposal.name}.yaml"
     plain = proposal.to_json()
     plain["spec"] = {key: value for key, value in plain["spec"].items() if value is not None}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        half = path.with_suffix(".part")
-        half.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        half.replace(path)
-    except OSError as error:
-        raise TelemetryError(f"proposals cannot be written ({error.strerror or error})", where=str(folder)) from error
+    write_whole(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).encode(), make_folder=True)
     return path
 
 

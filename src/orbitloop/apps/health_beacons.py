@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitloop.algorithms.health.beacons import BeaconMonitor, BeaconSettings, BeaconState, PassOutcome, Verdict
-from orbitloop.apps.health_files import number, parse_table, read_bounded, time_of
+from orbitloop.apps.health_files import number, parse_table, read_telemetry_bytes, time_of
 from orbitloop.errors import TelemetryError
 from orbitloop.ground.health.proposals import Evidence, Proposal, propose
 from orbitloop.records.contact import ContactPlan
@@ -140,7 +140,7 @@ def read_history(path: Path) -> list[PassOutcome]:
     Raises:
         TelemetryError: malformed; says the line.
     """
-    return parse_history(read_bounded(path), str(path))
+    return parse_history(read_telemetry_bytes(path), str(path))
 
 
 def parse_history(data: bytes, where: str = "<csv>") -> list[PassOutcome]:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from orbitloop.apps.files import read_bounded
 from orbitloop.clock import parse_utc_s
 from orbitloop.errors import TelemetryError
 from orbitloop.ground.health.telemetry import Telemetry
@@ -54,26 +55,17 @@ def read_telemetry(path: Path) -> TelemetryFile:
     kind = path.suffix.lower()
     if kind not in (".csv", ".npz"):
         raise TelemetryError("telemetry is read from .csv or .npz", where=str(path), remedy="convert it")
-    data = read_bounded(path)
+    data = read_telemetry_bytes(path)
     return parse_csv(data, str(path)) if kind == ".csv" else parse_npz(data, path.stem, str(path))
 
 
-def read_bounded(path: Path) -> bytes:
+def read_telemetry_bytes(path: Path) -> bytes:
     """Return a file's bytes.
 
     Raises:
         TelemetryError: no such file, not readable, or over 256 MB.
     """
-    try:
-        if not path.is_file():
-            raise TelemetryError("there is no such file", where=str(path), remedy="give the path of a telemetry file")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise TelemetryError(f"cannot be read ({error.strerror or error})", where=str(path)) from error
-    if len(data) > MAX_BYTES:
-        raise TelemetryError(f"the file is over {MAX_BYTES >> 20} MB", where=str(path), remedy="split it in time")
-    return data
+    return read_bounded(path, MAX_BYTES, TelemetryError, "give the path of a telemetry file; split one over 256 MB in time")
 
 
 def parse_csv(data: bytes, where: str = "<csv>") -> TelemetryFile:

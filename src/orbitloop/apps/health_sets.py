@@ -15,7 +15,7 @@ import numpy as np
 
 from orbitloop.algorithms.health.alarms import AlarmRule
 from orbitloop.algorithms.health.online import OnlineClassifier, prequential
-from orbitloop.apps.health_files import parse_csv, parse_npz, read_bounded
+from orbitloop.apps.health_files import parse_csv, parse_npz, read_telemetry_bytes
 from orbitloop.errors import DataError, TelemetryError
 from orbitloop.ground.health.evaluation import Evaluation, LabelledChannel, judge, split
 from orbitloop.ground.health.scoring import Interval
@@ -63,7 +63,7 @@ def labelled_names(folder: Path) -> list[str]:
         raise DataError(
             "no labelled telemetry lies there", where=str(folder), remedy="name a folder with labels.csv and channels/"
         )
-    return sorted(read_labels(read_bounded(path), str(path)))
+    return sorted(read_labels(read_telemetry_bytes(path), str(path)))
 
 
 def read_channel(folder: Path, name: str) -> LabelledChannel:
@@ -73,9 +73,9 @@ def read_channel(folder: Path, name: str) -> LabelledChannel:
         TelemetryError: malformed, or without a nominal part.
     """
     path = folder / "labels.csv"
-    events = read_labels(read_bounded(path), str(path)).get(name, [])
+    events = read_labels(read_telemetry_bytes(path), str(path)).get(name, [])
     file = folder / "channels" / f"{name}.npz"
-    found = parse_npz(read_bounded(file), name, str(file))
+    found = parse_npz(read_telemetry_bytes(file), name, str(file))
     if found.nominal is None:
         raise TelemetryError("it has no train_value and test_value", where=str(file))
     return LabelledChannel(name, found.nominal.values[:, 0], found.judged.values[:, 0], tuple(events), follows=False)
@@ -88,7 +88,7 @@ def read_device(folder: Path, device: str) -> tuple[np.ndarray, np.ndarray]:
         TelemetryError: malformed.
     """
     path = folder / f"{device}.csv"
-    data = read_bounded(path)
+    data = read_telemetry_bytes(path)
     quaternions = parse_csv(data, str(path)).judged.select(("x0", "x1", "x2", "x3")).values
     labels = parse_csv(data.replace(b",label", b",state", 1), str(path)).judged.select(("state",)).values[:, 0]
     if not np.isfinite(quaternions).all() or not np.isin(labels, (0.0, 1.0)).all():

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from orbitloop.apps.files import write_whole
 from orbitloop.clock import iso_utc, parse_utc_s
-from orbitloop.errors import DataError, LinkError, PlanningError
+from orbitloop.errors import LinkError, PlanningError
 from orbitloop.orbit.elements import Elements
 from orbitloop.orbit.energy import PowerModel
 from orbitloop.orbit.fleet_passes import fleet_passes
@@ -278,7 +279,7 @@ def write_plan(path: Path, found: Planned, policy: str) -> None:
     """Write a plan as JSON.
 
     Raises:
-        DataError: the file cannot be written.
+        StateError: the file cannot be written.
     """
     problem = found.problem
     value = {
@@ -290,14 +291,15 @@ def write_plan(path: Path, found: Planned, policy: str) -> None:
         "summary": summary(found),
         "contacts": rows_of(found),
     }
-    _write(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    write_whole(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
 def draw(path: Path, found: Planned, title: str, failure: Failure | None = None) -> None:
     """Draw the plan's timeline.
 
     Raises:
-        DataError: the ending is not .png or .svg, matplotlib is not installed, or the file cannot be written.
+        DataError: the ending is not .png or .svg, or matplotlib is not installed.
+        StateError: the file cannot be written.
     """
     kind = kind_of(path)
     problem, plan = found.problem, found.plan
@@ -324,11 +326,4 @@ def draw(path: Path, found: Planned, title: str, failure: Failure | None = None)
             setup_s = float(problem.setup_ticks[s]) * problem.tick_s
             rows.append(Row(label, bars.get((s, antenna), []), spans if antenna == 0 else (), setup_s, out))
     used = [row for row in rows if row.bars or row.unserved]
-    _write(path, draw_timeline(title, used, problem.start_s, problem.end_s, kind))
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise DataError(f"cannot be written: {error.strerror or error}", where=str(path)) from error
+    write_whole(path, draw_timeline(title, used, problem.start_s, problem.end_s, kind))

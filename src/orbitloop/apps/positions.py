@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from orbitloop.apps.catalogue import find_object, newest_sets, read_bounded, replace_file
+from orbitloop.apps.catalogue import find_object, newest_sets, read_bounded
+from orbitloop.apps.files import write_whole
 from orbitloop.errors import ElementsError, OrbitloopError
 from orbitloop.orbit.elements import DAY_S, Elements
 from orbitloop.orbit.formats.fields import format_time
@@ -122,7 +123,7 @@ def write_residual_plot(kept: Kept, path: Path) -> None:
         after_rtn_km=correction.rtn_km if correction else None,
         used=correction.used if correction else None,
     )
-    replace_file(path, draw_residuals(drawn, kind))
+    write_whole(path, draw_residuals(drawn, kind))
 
 
 def write_ephemeris(
@@ -155,5 +156,5 @@ def write_ephemeris(
         note = f"SGP4 from elements of {format_time(elements.epoch_s)} UTC"
         made = Ephemeris(name, designator, times, r_km, v_km_s, frame.upper(), method=method, degree=degree, comments=(note,))
         text = write_oem([made], "xml" if ending == ".xml" else "kvn", created_s)
-    replace_file(path, text.encode())
+    write_whole(path, text.encode())
     return count

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from orbitloop.apps.catalogue import read_snapshot
+from orbitloop.apps.files import write_whole
 from orbitloop.clock import iso_utc, iso_utc_ms
 from orbitloop.errors import ConjunctionError, StateError
 from orbitloop.orbit.catalogue.snapshots import Skipped
@@ -264,15 +265,7 @@ def write_events(path: Path, found: Screening, objects: Objects, table: Approach
         StateError: the file cannot be written.
     """
     lines = csv_lines(objects, table) if path.suffix.lower() == ".csv" else json_lines(found, objects, table)
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(lines)
-        part.replace(path)
-    except OSError as error:
-        raise StateError(f"cannot be written ({error.strerror or error})", where=str(path)) from error
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, lines)
 
 
 # --- a picture -----------------------------------------------------------------------------------------------------------

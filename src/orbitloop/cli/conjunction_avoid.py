@@ -123,7 +123,7 @@ def _numbers(text: str, option: str) -> tuple[float, ...]:
 
 
 def _write_tradeoff(report: AvoidanceReport, path: Path) -> None:
-    from orbitloop.apps.conjunction_files import write_bytes
+    from orbitloop.apps.files import write_whole
     from orbitloop.reports.plots.canvas import kind_of
     from orbitloop.reports.plots.conjunction import OptionPoint, tradeoff_picture
 
@@ -139,7 +139,7 @@ def _write_tradeoff(report: AvoidanceReport, path: Path) -> None:
         for rank, o in enumerate(report.options, 1)
     ]
     title = f"{report.update.primary.label} avoids {report.update.secondary.label}"
-    write_bytes(path, tradeoff_picture(title, points, report.settings.goal_probability, kind_of(path)))
+    write_whole(path, tradeoff_picture(title, points, report.settings.goal_probability, kind_of(path)))
 
 
 def _tell_options(report: AvoidanceReport, top: int) -> None:

@@ -359,7 +359,7 @@ def _update_json(update: EventUpdate) -> dict[str, Any]:
 
 
 def _write_history(event: Event, limits: Thresholds, path: Path) -> None:
-    from orbitloop.apps.conjunction_files import write_bytes
+    from orbitloop.apps.files import write_whole
     from orbitloop.reports.plots.canvas import kind_of
     from orbitloop.reports.plots.conjunction import HistoryPoint, history_picture
 
@@ -374,4 +374,4 @@ def _write_history(event: Event, limits: Thresholds, path: Path) -> None:
         for u in event.updates
     ]
     title = f"{event.latest.primary.label} and {event.latest.secondary.label}, {utc_text(event.tca_s)}"
-    write_bytes(path, history_picture(title, points, limits.red_probability, limits.yellow_probability, kind_of(path)))
+    write_whole(path, history_picture(title, points, limits.red_probability, limits.yellow_probability, kind_of(path)))

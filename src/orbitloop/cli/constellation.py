@@ -47,9 +47,11 @@ def walker(
       orbitloop constellation walker 56:24/3/1 --altitude 23222 --out galileo.yaml
 
     \b
-    Exit codes: 0 done; 17 no such pattern or orbit; 21 a file cannot be written.
+    Exit codes: 0 done; 17 no such pattern or orbit; 21 no such form or
+    picture; 23 a file cannot be written.
     """
-    from orbitloop.apps.constellation import draw, elements_members, sets_text, walker_elements, walker_manifest, write
+    from orbitloop.apps.constellation import draw, elements_members, sets_text, walker_elements, walker_manifest
+    from orbitloop.apps.files import write_whole
     from orbitloop.orbit.walker import parse_walker
 
     pattern = parse_walker(notation, star=star)
@@ -63,7 +65,7 @@ def walker(
         else:
             known = ", ".join([".yaml", *FORMS])
             raise DataError(f"no form ends in {out.suffix or 'nothing'!r}", where=str(out), remedy=f"one of {known}")
-        write(out, text.encode())
+        write_whole(out, text.encode())
     found = elements_members(made, epoch_s)
     if plot is not None:
         draw(f"Walker {pattern}", found, plot)
@@ -99,7 +101,8 @@ def show_constellation(
       orbitloop constellation show missions/tiansuan.yaml --plot tiansuan.png
 
     \b
-    Exit codes: 0 done; 10 mission; 17 orbit; 21 a file cannot be written.
+    Exit codes: 0 done; 10 mission; 17 orbit; 21 picture; 23 a file cannot be
+    written.
     """
     plan = load_plan(mission, overrides, data=data)
     from orbitloop.apps.constellation import draw, members

@@ -42,7 +42,7 @@ def energy(
 
     \b
     Exit codes: 0 done, with or without warnings; 10 mission; 17 orbit;
-    21 the picture cannot be drawn or written.
+    21 the picture cannot be drawn; 23 or written.
     """
     plan = load_plan(mission, overrides, data=data)
     from orbitloop.apps.energy import draw, energy_forecasts

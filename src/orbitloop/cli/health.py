@@ -78,8 +78,10 @@ def check(
       orbitloop health check A-1.npz --method streaming --json
 
     \b
-    Exit codes: 0 judged; 10 limits; 20 no such monitor; 21 picture; 28 telemetry.
+    Exit codes: 0 judged; 10 limits; 20 no such monitor; 21 picture; 23 a file cannot be
+    written; 28 telemetry.
     """
+    from orbitloop.apps.files import write_whole
     from orbitloop.apps.health import examine, load_limits, proposal_of, write_proposal
     from orbitloop.apps.health_files import read_telemetry
     from orbitloop.reports.plots.canvas import kind_of
@@ -93,7 +95,7 @@ def check(
     if plot is not None:
         from orbitloop.apps.health_pictures import picture_of
 
-        plot.write_bytes(picture_of(report, limits, satellite or file.stem, kind))
+        write_whole(plot, picture_of(report, limits, satellite or file.stem, kind))
     if json_output:
         print_json(report.to_json() | {"file": str(file), "proposal": str(written) if written else None})
         return
@@ -253,6 +255,7 @@ def _planned(mission: Path, settings: Any, json_output: bool) -> None:
 
 
 def _history(source: Path, settings: Any, proposals: Path | None, plot: Path | None, json_output: bool) -> None:
+    from orbitloop.apps.files import write_whole
     from orbitloop.apps.health import resource_of, write_proposal
     from orbitloop.apps.health_beacons import judge_history, outcomes_of_report, read_history
     from orbitloop.reports.plots.canvas import kind_of
@@ -268,7 +271,7 @@ def _history(source: Path, settings: Any, proposals: Path | None, plot: Path | N
     if plot is not None:
         from orbitloop.apps.health_pictures import picture_of_silence
 
-        plot.write_bytes(picture_of_silence(found, source.stem, kind))
+        write_whole(plot, picture_of_silence(found, source.stem, kind))
     if json_output:
         thresholds = {
             "suspected_phi": found.suspected_phi,

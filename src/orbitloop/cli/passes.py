@@ -137,7 +137,8 @@ def passes(
 
     \b
     Exit codes: 0 done; 2 command line; 10 mission; 17 element sets, orbit, or numba is
-    missing; 21 stations, areas, or a picture that cannot be; 130 interrupted.
+    missing; 21 stations, areas, or a picture that cannot be; 23 a file cannot be written;
+    130 interrupted.
     """
     asked = _Asked(
         elements, stations or [], start, hours, satellite or [], station or [], min_elevation, area, swath_km, half_angle,
@@ -306,13 +307,14 @@ def _search(
 
 
 def _draw(scene: Scene, found: PassTable, pictures: tuple[Path | None, Path | None], kinds: list[str]) -> None:
+    from orbitloop.apps.files import write_whole
     from orbitloop.apps.pass_pictures import sky_picture, track_picture
 
     sky, track = pictures
     if sky is not None:
-        sky.write_bytes(sky_picture(scene, found, kinds[0]))
+        write_whole(sky, sky_picture(scene, found, kinds[0]))
     if track is not None:
-        track.write_bytes(track_picture(scene, found, kinds[1], _TRACK_HOURS))
+        write_whole(track, track_picture(scene, found, kinds[1], _TRACK_HOURS))
 
 
 def _result(

@@ -100,7 +100,8 @@ def plan(
 
     \b
     Exit codes: 0 done; 2 command line; 10 mission; 17 element sets, orbit, or numba is
-    missing; 21 stations or a picture that cannot be; 27 no such plan; 130 interrupted.
+    missing; 21 stations or a picture that cannot be; 23 a file cannot be written; 27 no such
+    plan; 130 interrupted.
     """
     if mission is None and (elements is None or not stations):
         raise typer.BadParameter("name a mission, or --elements and --stations")

@@ -93,6 +93,7 @@ def screen(
         raise typer.BadParameter("--engine is auto, sgp4 or astroz")
     volume = _volume(threshold_km, box_km, ellipsoid_km)
     from orbitloop.apps import screening as app
+    from orbitloop.apps.files import write_whole
     from orbitloop.orbit.elements import start_after_s
     from orbitloop.reports.plots.canvas import kind_of
 
@@ -109,7 +110,7 @@ def screen(
     if plot is not None:
         nearest = app.closest(every, 1, everything)
         if len(nearest):
-            plot.write_bytes(app.picture(found, objects, nearest.record(0), kind))
+            write_whole(plot, app.picture(found, objects, nearest.record(0), kind))
         else:
             note(f"nothing to draw: {plot} is not written")
     if json_output:
