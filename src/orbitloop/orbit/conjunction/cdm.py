@@ -38,7 +38,6 @@ _OPTIONAL_ROWS = ("DRG", "SRP", "THR")
 _KM = {"km": 1.0, "m": 1e-3}
 _KM_S = {"km/s": 1.0, "m/s": 1e-3}
 _M = {"m": 1.0, "km": 1e3}
-_M_S = {"m/s": 1.0, "km/s": 1e3}
 _FAR_KM = 2e6
 _HBR = re.compile(r"(?:HBR|HARD[ _-]BODY[ _-]RADIUS)\s*[=:]?\s*([^\s\[]+)\s*(?:\[?(m|km)\]?)?", re.ASCII | re.IGNORECASE)
 

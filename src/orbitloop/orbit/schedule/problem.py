@@ -38,12 +38,6 @@ class DataClass:
 
 
 BULK = DataClass("bulk")
-MISSION_CLASSES = (
-    DataClass("alert", 100.0, 1800.0),
-    DataClass("samples", 10.0, 2 * 3600.0),
-    DataClass("bulk", 1.0, 12 * 3600.0),
-)
-"""Classes as the link's queue orders them: what goes first is worth more and waits worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +262,3 @@ def _colours(problem: Problem, station: int, start: list[int], free_at: list[int
         free[chosen] = until
         out.append(chosen)
     return out
-
-
-def straight_profiles() -> FloatArray:
-    """Return the one profile of a rate that does not depend on elevation."""
-    return np.array([[0.0, 1.0]])

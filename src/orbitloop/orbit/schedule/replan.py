@@ -144,7 +144,7 @@ def _mend(board: Board, lost: npt.NDArray[np.int64], before: tuple[Any, Any], fi
     for i in tries.tolist():
         change, n = search.push_in(t, s, i, int(t.open[i]), int(t.close[i]), 0, True, fixed, _MOST_MOVED)
         if n and change <= price * (n - 1):
-            search.undo(t, s, n)
+            kernels.undo(t, s, n)
 
 
 def _opened(pointer: Any, opps: Any, opened: Any, owner: int, low: int, high: int) -> npt.NDArray[np.int64]:
@@ -182,7 +182,7 @@ def push_request(board: Board, request: Request, now_s: float, freeze_s: float =
         if not n:
             continue
         if (served and change < -price * n) or (not served and change <= price * (n - 1)):
-            search.undo(t, s, n)
+            kernels.undo(t, s, n)
             continue
         served = True
         break

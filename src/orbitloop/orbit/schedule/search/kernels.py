@@ -22,6 +22,7 @@ from orbitloop.orbit.schedule.kernels import (
     remove,
     taken_at_station,
     trimmed,
+    undo,
     waiting,
     worth_of,
 )
@@ -40,18 +41,6 @@ def _note(s: State, n: int, i: int) -> int:
 def _full(s: State, n: int) -> bool:
     """Return whether the log has no room for another step."""
     return bool(n > s.log.shape[0] - 4)
-
-
-@njit(cache=True)
-def undo(t: Tables, s: State, n: int) -> None:
-    """Bring back what the first n entries of the log say, the last first."""
-    for back in range(n):
-        k = n - 1 - back
-        i = s.log[k, 0]
-        if s.end[i] > 0:
-            remove(t, s, i)
-        if s.log[k, 2] > 0:
-            insert(t, s, i, s.log[k, 1], s.log[k, 2])
 
 
 @njit(cache=True)
