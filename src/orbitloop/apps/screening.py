@@ -216,9 +216,11 @@ def screening_json(found: Screening, objects: Objects) -> dict[str, Any]:
 
 def json_lines(found: Screening, objects: Objects, table: ApproachTable) -> Iterator[str]:
     """Yield the lines of a `.jsonl` file: one object for the screening, then one for each approach."""
-    yield json.dumps({"record": "screening", **screening_json(found, objects), "approaches": len(table)}) + "\n"
+    yield (
+        json.dumps({"record": "screening", **screening_json(found, objects), "approaches": len(table)}, allow_nan=False) + "\n"
+    )
     for one in table:
-        yield json.dumps({"record": "approach", **approach_json(one, objects.elements)}) + "\n"
+        yield json.dumps({"record": "approach", **approach_json(one, objects.elements)}, allow_nan=False) + "\n"
 
 
 def csv_lines(objects: Objects, table: ApproachTable) -> Iterator[str]:
