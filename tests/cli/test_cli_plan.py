@@ -128,6 +128,8 @@ def test_a_mission_plans_by_its_own_words() -> None:
         (("--compare", "--exact"), 2, "neither"),
         (("--hours", "0"), 2, "31 days"),
         (("--start", "soon"), 2, "not a time"),
+        (("--start", "9999-12-31T23:00"), 2, "outside 1957 to 2156"),
+        (("--start", "0001-01-01"), 2, "outside 1957 to 2156"),
         (("--plot", "plan.pdf"), 21, "png"),
         (("--out", "/dev/null/plan.json"), 23, "cannot be written"),
     ],

@@ -32,6 +32,7 @@ Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to std
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 DEFAULT_DATA = Path("data")
+_EARLIEST_S, _LATEST_S = -410_227_200.0, 5_901_206_400.0  # 1957 and 2157 begin: the years that an element set can tell
 
 
 def check_out(folder: Path) -> Path:
@@ -69,7 +70,10 @@ def parse_time(text: str, option: str) -> float:
     from orbitloop.clock import parse_utc_s
 
     try:
-        return parse_utc_s(text)
+        when_s = parse_utc_s(text)
     except (ValueError, OverflowError) as error:
         what = f"{text[:40]!r} is not a time; write it like 2026-06-01T12:00:00Z"
         raise typer.BadParameter(what, param_hint=option) from error
+    if not _EARLIEST_S <= when_s < _LATEST_S:
+        raise typer.BadParameter(f"{text[:40]!r} is outside 1957 to 2156", param_hint=option)
+    return when_s
