@@ -91,7 +91,8 @@ def read_snapshot(path: Path, taken_s: float | None = None) -> tuple[Snapshot, s
 def _snapshot(path: Path, data: bytes, taken_s: float | None) -> tuple[Snapshot, str]:
     text = data.decode("utf-8", "replace")
     good, bad = parse_sets(text, path.name)
-    skipped = [_skipped(text, error.where, error.what) for error in bad]
+    rows = text.split("\n") if bad else []
+    skipped = [_skipped(rows, error.where, error.what) for error in bad]
     numbered = [one for one in good if one.norad_id > 0]
     skipped += [Skipped(path.name, f"{one.name!r} has no catalogue number") for one in good if one.norad_id <= 0]
     if not numbered:
@@ -107,9 +108,9 @@ def _snapshot(path: Path, data: bytes, taken_s: float | None) -> tuple[Snapshot,
     return Snapshot(path.name, when, tuple(numbered), tuple(skipped)), by
 
 
-def _skipped(text: str, where: str, what: str) -> Skipped:
+def _skipped(rows: Sequence[str], where: str, what: str) -> Skipped:
     match = _LINE.search(where)
-    return Skipped(where, what, number_near(text, int(match[1])) if match else None)
+    return Skipped(where, what, number_near(rows, int(match[1])) if match else None)
 
 
 def import_files(catalogue: Path, files: Sequence[Path], now_s: float, taken_s: float | None = None) -> Iterator[Imported]:

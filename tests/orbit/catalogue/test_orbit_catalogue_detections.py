@@ -238,7 +238,7 @@ def test_time_in_a_name(name: str, text: str | None) -> None:
 
 def test_number_of_an_unreadable_set() -> None:
     text = "A\n1 00005U bad\n2 00005 fine\nB\n1 00006U\n2 00007 odds\n"
-    assert [number_near(text, n) for n in (2, 3, 5, 1, 99)] == [5, 5, None, None, None]
+    assert [number_near(text.split("\n"), n) for n in (2, 3, 5, 1, 99)] == [5, 5, None, None, None]
 
 
 def _week() -> list[Snapshot]:

@@ -93,12 +93,12 @@ def time_in_name(name: str) -> float | None:
     return None
 
 
-def number_near(text: str, line: int) -> int | None:
+def number_near(rows: Sequence[str], line: int) -> int | None:
     """Return the catalogue number that an unreadable two-line set seems to be of, from around the line that is wrong.
 
-    Both lines of a set are looked at, the wrong one and its neighbour; they must not contradict each other.
+    `rows` are the lines of the file: one with many bad lines asks for each, so it is split once. Both lines of a set are
+    looked at, the wrong one and its neighbour; they must not contradict each other.
     """
-    rows = text.split("\n", line + 1)
     found = set()
     at = line - 1
     if not 0 <= at < len(rows):
