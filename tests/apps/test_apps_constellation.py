@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orbitloop.apps.constellation import members, walker_elements, walker_manifest
+from orbitloop.apps.constellation import draw, elements_members, members, walker_elements, walker_manifest
 from orbitloop.apps.missions import open_mission
 from orbitloop.errors import ManifestError
 from orbitloop.orbit.formats.omm import omm_values
@@ -54,6 +54,21 @@ def test_a_pattern_becomes_satellites_that_share_the_template(tmp_path: Path) ->
     orbit = plan.satellites["shell-2-1"].spec.orbit
     assert isinstance(orbit, ElementsOrbit)
     assert (orbit.raan_deg, orbit.mean_anomaly_deg) == (135.0, 30.0)
+
+
+def test_element_sets_are_called_as_the_satellites_of_a_mission_are(tmp_path: Path) -> None:
+    pattern = parse_walker("53:24/2/1")
+    text = MISSION + walker_manifest(pattern, 550.0, "shell", 0.0, 0.0) + REST
+    made = walker_elements(pattern, 550.0, START_S, prefix="shell")
+    assert [one.name for one in made] == list(opened(tmp_path, text).satellites)
+    assert (made[0].name, made[-1].name) == ("shell-1-01", "shell-2-12")
+
+
+def test_a_picture_of_many_tells_their_true_height(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    made = walker_elements(parse_walker("53:72/6/1"), 550.0, START_S)
+    draw("shell", elements_members(made, START_S), tmp_path / "shell.svg")
+    assert "550 km, 53°" in (tmp_path / "shell.svg").read_text()
 
 
 def test_a_plan_with_a_pattern_is_the_plan_with_its_satellites_written_out(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from orbitloop.orbit.formats.omm import Form, omm_values, write_omm
 from orbitloop.orbit.formats.sets import parse_sets
 from orbitloop.orbit.formats.tle import write_tle_file
 from orbitloop.orbit.frames import EARTH_RADIUS_KM, gmst_rad
-from orbitloop.orbit.walker import WalkerPattern
+from orbitloop.orbit.walker import WalkerPattern, WalkerSlot
 from orbitloop.reports.plots.canvas import kind_of
 from orbitloop.reports.plots.constellation import Place, draw_places
 from orbitloop.resources.constellation import Constellation, ImportedSets
@@ -49,7 +49,6 @@ def expand(constellation: Constellation, data_dir: Path) -> list[Satellite]:
     walker = spec.walker
     pattern = WalkerPattern(walker.inclination_deg, walker.total, walker.planes, walker.phasing, walker.pattern == "star")
     prefix = spec.prefix or constellation.name[:40].rstrip("-")
-    wide = len(str(pattern.planes)), len(str(pattern.per_plane))
     out = []
     for slot in pattern.slots(walker.raan0_deg, walker.anomaly0_deg):
         orbit = ElementsOrbit(
@@ -59,9 +58,14 @@ def expand(constellation: Constellation, data_dir: Path) -> list[Satellite]:
             mean_anomaly_deg=slot.anomaly_deg,
             epoch=walker.epoch,
         )
-        name = f"{prefix}-{slot.plane + 1:0{wide[0]}d}-{slot.number + 1:0{wide[1]}d}"
-        out.append(_satellite(name, spec.satellite, orbit))
+        out.append(_satellite(_slot_name(prefix, pattern, slot), spec.satellite, orbit))
     return out
+
+
+def _slot_name(prefix: str, pattern: WalkerPattern, slot: WalkerSlot) -> str:
+    """Return `shell-1-01`: as many digits as the pattern needs, so that names sort as planes and places do."""
+    planes, places = len(str(pattern.planes)), len(str(pattern.per_plane))
+    return f"{prefix}-{slot.plane + 1:0{planes}d}-{slot.number + 1:0{places}d}"
 
 
 def _satellite(name: str, template: SatelliteSpec, orbit: ElementsOrbit | OmmOrbit) -> Satellite:
@@ -110,7 +114,7 @@ def walker_elements(
     """
     return [
         from_orbit(
-            f"{prefix}-{slot.plane + 1}-{slot.number + 1}",
+            _slot_name(prefix, pattern, slot),
             epoch_s,
             altitude_km,
             pattern.inclination_deg,
@@ -220,11 +224,13 @@ def draw(plan_name: str, found: Sequence[Member], path: Path) -> None:
         DataError: it is another kind of file, cannot be written, or matplotlib is not installed.
     """
     kind = kind_of(path)
-    step_km, digits = (1.0, 1) if len(found) <= 24 else (20.0, 0)  # of many, shells are told apart, not satellites
-    places = []
-    for one in found:
-        shell = f"{round(one.altitude_km / step_km) * step_km:.0f} km, {one.elements.inclination_deg:.{digits}f}°"
-        places.append(Place(one.name, shell, one.raan_deg, one.phase_deg))
+    step_km, digits = (1.0, 1) if len(found) <= 24 else (25.0, 0)  # of many, shells are told apart, not satellites
+    shells = [(round(one.altitude_km / step_km), f"{one.elements.inclination_deg:.{digits}f}°") for one in found]
+    heights_km: dict[tuple[int, str], list[float]] = {}
+    for one, shell in zip(found, shells, strict=True):
+        heights_km.setdefault(shell, []).append(one.altitude_km)
+    labels = {shell: f"{np.mean(heights):.0f} km, {shell[1]}" for shell, heights in heights_km.items()}
+    places = [Place(one.name, labels[shell], one.raan_deg, one.phase_deg) for one, shell in zip(found, shells, strict=True)]
     write_whole(path, draw_places(f"{plan_name}: {len(found)} satellites", places, kind))
 
 

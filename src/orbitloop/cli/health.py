@@ -31,9 +31,7 @@ app = typer.Typer(
 )
 
 Picture = Annotated[Path | None, typer.Option("--plot", metavar="FILE.png|.svg", help="Draw it.")]
-Method = Annotated[
-    str, typer.Option("--method", metavar="NAME", help="Monitor (see orbitloop plugins monitor).  [default: that of --config]")
-]
+Method = Annotated[str, typer.Option("--method", metavar="NAME", help="Monitor (see orbitloop plugins monitor).")]
 
 
 @app.callback()
@@ -56,7 +54,10 @@ def check(
             "--train", metavar="FILE", help="Nominal telemetry.  [default: the file's own nominal part, or its begin]"
         ),
     ] = None,
-    method: Method = "",
+    method: Annotated[
+        str,
+        typer.Option("--method", metavar="NAME", help="Monitor (see orbitloop plugins monitor).  [default: that of --config]"),
+    ] = "",
     satellite: Annotated[str, typer.Option("--satellite", metavar="NAME", help="Whose telemetry it is.")] = "",
     proposals: Annotated[
         Path | None,

@@ -68,7 +68,7 @@ def plan(
         float | None, typer.Option("--tick", metavar="S", min=1, max=600, help="Grain.  [default: 1, with --exact 30]")
     ] = None,
     limit_s: Annotated[
-        float, typer.Option("--limit", metavar="S", min=1, help="Time of --exact, deterministic seconds.")
+        float, typer.Option("--effort", metavar="S", min=1, help="Time of --exact, deterministic seconds.")
     ] = 60.0,
     compare: Annotated[bool, typer.Option("--compare", help="All policies, side by side.")] = False,
     fail: Annotated[
@@ -77,7 +77,7 @@ def plan(
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the local search.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the plan as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the timeline, .png or .svg.")] = None,
-    rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="Contacts shown; 0 shows all.")] = 30,
+    rows: Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Contacts shown; 0 shows all.")] = 30,
     overrides: Overrides = None,
     json_output: Json = False,
     quiet: Quiet = False,
@@ -207,7 +207,7 @@ def _tell(
         height, size = f"{row['max_elevation_deg']:.0f}°", human_bytes(row["capacity_bytes"])
         whole = "whole" if row["whole_pass"] else "part"
         add_row(shown, row["satellite"], row["station"], row["antenna"], *times, length, height, size, whole)
-    more = [f"... {len(listed) - rows} more; --rows 0 shows all"] if rows and len(listed) > rows else []
+    more = [f"... {len(listed) - rows} more; --limit 0 shows all"] if rows and len(listed) > rows else []
     show(shown, *more, _figures({asked.policy: found}), *_repair_lines(repaired), *(f"written: {path}" for path in files))
 
 
