@@ -1,7 +1,7 @@
-"""Contact plans for people: satellites and stations in, a plan, its comparison, its repair, its picture out.
+"""Contact plans for people: satellites and stations in, a plan, its comparison, its picture out.
 
 A composition root: what flies and who listens comes from `passes`, the passes from the orbit package, the plan from the
-scheduler. Writes only the files it is asked for.
+scheduler. What befalls a plan later is `plan_events`. Writes only the files it is asked for.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from orbitloop.apps.files import write_whole
-from orbitloop.clock import iso_utc, parse_utc_s
-from orbitloop.errors import LinkError, PlanningError
+from orbitloop.clock import iso_utc
+from orbitloop.errors import LinkError
 from orbitloop.orbit.elements import Elements
 from orbitloop.orbit.energy import PowerModel
 from orbitloop.orbit.fleet_passes import fleet_passes
@@ -26,12 +25,13 @@ from orbitloop.orbit.link_budget import LinkRates
 from orbitloop.orbit.passes import Station
 from orbitloop.orbit.schedule.board import Board
 from orbitloop.orbit.schedule.bounds import Bound, upper_bound
+from orbitloop.orbit.schedule.check import check_plan
 from orbitloop.orbit.schedule.exact import solve_exact
 from orbitloop.orbit.schedule.heuristic import Effort, solve
 from orbitloop.orbit.schedule.opportunities import energy_of, problem_of
 from orbitloop.orbit.schedule.policies import POLICIES, policy_named
 from orbitloop.orbit.schedule.problem import DataClass, Plan, Problem, Supply
-from orbitloop.orbit.schedule.replan import Failure, Repair, repair
+from orbitloop.orbit.schedule.replan import Failure
 from orbitloop.orbit.schedule.value import Outcome, evaluate
 from orbitloop.orbit.sun import eclipse_intervals
 from orbitloop.reports.plots.canvas import kind_of
@@ -166,7 +166,7 @@ def planned(problem: Problem, asked: Asked, tell: Tell = lambda stage, done, tot
     """
     rng = np.random.default_rng(asked.seed)
     board = solve(problem, policy_named(asked.policy), rng, Effort(), lambda done, total: tell("planning", done, total))
-    found = _judged(board)
+    found = judged(board)
     if asked.bound_rounds:
         bound: Bound = upper_bound(
             problem, board.tables, asked.bound_rounds, board.gain, progress=lambda done, total: tell("bound", done, total)
@@ -185,12 +185,13 @@ def planned_exactly(problem: Problem, asked: Asked, limit_s: float) -> Planned:
     found = solve_exact(problem, first.plan, limit_s, asked.seed)
     board = Board(problem, np.random.default_rng(asked.seed))
     board.load(found.plan)
-    best = _judged(board)
+    best = judged(board)
     best.bound, best.proven = found.bound, found.optimal
     return best
 
 
-def _judged(board: Board) -> Planned:
+def judged(board: Board) -> Planned:
+    """Return the plan on a board with what it is worth."""
     plan = board.plan()
     return Planned(board, plan, evaluate(board.problem, plan))
 
@@ -206,37 +207,6 @@ def compared(problem: Problem, asked: Asked, tell: Tell = lambda stage, done, to
         out[name] = planned(problem, replace(asked, policy=name, bound_rounds=0))
     tell("policies", len(names), len(names))
     return out
-
-
-def failure_of(problem: Problem, text: str) -> tuple[Failure, float, str]:
-    """Read STATION@TIME or SATELLITE@TIME; TIME is ISO 8601 or +HOURS after the start. Returns (failure, time, name).
-
-    Raises:
-        PlanningError: no or several are called so, or the time is not one, or outside the plan.
-    """
-    name, _, when = text.rpartition("@")
-    try:
-        at_s = problem.start_s + float(when) * 3600.0 if when.startswith("+") else parse_utc_s(when)
-    except ValueError as error:
-        raise PlanningError(
-            f"{when!r} is not a time", where="--fail", remedy="NAME@2026-06-01T12:00:00Z or NAME@+12"
-        ) from error
-    if not problem.start_s <= at_s <= problem.end_s:
-        raise PlanningError("the failure is outside the plan's time", where="--fail", remedy="name a time within the plan")
-    found = [("station", n) for n, known in enumerate(problem.stations) if known == name or fnmatchcase(known, name)]
-    found += [("satellite", n) for n, known in enumerate(problem.satellites) if known == name or fnmatchcase(known, name)]
-    if len(found) != 1:
-        what = f"{len(found)} stations and satellites are" if found else "no station or satellite is"
-        raise PlanningError(f"{what} called {name!r}", where="--fail", remedy="give one full name")
-    side, number = found[0]
-    known = problem.stations[number] if side == "station" else problem.satellites[number]
-    return Failure(at_s, **{side: number}), at_s, known
-
-
-def mended(found: Planned, failure: Failure, now_s: float) -> tuple[Planned, Repair]:
-    """Repair a plan after a failure; the board of `found` is used up."""
-    done = repair(found.board, failure, now_s)
-    return _judged(found.board), done
 
 
 def rows_of(found: Planned) -> list[dict[str, Any]]:
@@ -272,6 +242,7 @@ def summary(found: Planned) -> dict[str, Any]:
         "bound": found.bound,
         "gap": found.gap,
         "proven_optimal": found.proven,
+        "valid": not check_plan(problem, found.plan),
     }
 
 

@@ -13,8 +13,8 @@ from orbitloop.cli.terminal import add_row, note, print_json, show, table
 
 if TYPE_CHECKING:
     from orbitloop.apps.passes import Scene
+    from orbitloop.apps.plan_events import Pushed
     from orbitloop.apps.plans import Asked, Planned
-    from orbitloop.orbit.schedule.problem import Problem
     from orbitloop.orbit.schedule.replan import Repair
     from orbitloop.resources.mission import MissionPlan
 
@@ -74,6 +74,10 @@ def plan(
     fail: Annotated[
         str | None, typer.Option("--fail", metavar="NAME@TIME", help="Repair the plan after a station or satellite fails.")
     ] = None,
+    urgent: Annotated[
+        list[str] | None,
+        typer.Option("--urgent", metavar="SATELLITE@TIME[:BYTES]", help="Push in what must come down soonest. Repeatable."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the local search.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the plan as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the timeline, .png or .svg.")] = None,
@@ -95,6 +99,7 @@ def plan(
       orbitloop plan --elements resource.tle --stations ksat.geojson --data 60 --setup 60 --compare
       orbitloop plan --elements resource.tle --stations ksat.geojson --data 60 --bound 100 \\
         --fail 'Svalbard*@+6' --plot timeline.png --out plan.json
+      orbitloop plan missions/tiansuan.yaml --hours 24 --urgent 'tiansuan-1@+3:2e6'
       orbitloop plan --elements resource.tle --satellite 'SENTINEL*' --stations ssc.geojson \\
         --hours 6 --data 200 --exact
 
@@ -105,10 +110,11 @@ def plan(
     """
     if mission is None and (elements is None or not stations):
         raise typer.BadParameter("name a mission, or --elements and --stations")
-    if compare and (exact or fail):
-        raise typer.BadParameter("--compare goes with neither --exact nor --fail")
+    if compare and (exact or fail or urgent):
+        raise typer.BadParameter("--compare goes with neither --exact nor --fail nor --urgent")
     if hours is not None and not 0 < hours <= 24 * 31:
         raise typer.BadParameter("--hours is above 0 and at most 31 days")
+    from orbitloop.apps import plan_events as events
     from orbitloop.apps import plans as app
     from orbitloop.cli.progress import watching
     from orbitloop.reports.plots.canvas import kind_of
@@ -117,6 +123,8 @@ def plan(
         kind_of(plot)
     opened = load_plan(mission, overrides) if mission is not None else None
     scene = _scene(opened, elements, stations or [], satellite or [], start, hours)
+    failed = events.failure_of(scene, fail) if fail is not None else None
+    asked_for = [events.urgent_of(scene, text) for text in urgent or ()]
     told = opened.mission.spec.planning if opened is not None else None
     asked = app.Asked(
         policy=policy or (told.policy if told else "balanced"),
@@ -137,17 +145,19 @@ def plan(
             _tell_compared(app.compared(problem, asked, watcher.stage), json_output)
             return
         found = app.planned_exactly(problem, asked, limit_s) if exact else app.planned(problem, asked, watcher.stage)
-    repaired, failure = None, None
-    if fail is not None:
-        failure, now_s, name = app.failure_of(problem, fail)
-        found, repaired = app.mended(found, failure, now_s)
-        note(f"failed: {name}")
+    repaired: Repair | None = None
+    pushed: list[Pushed] = []
+    if failed is not None:
+        found, repaired = events.mended(found, failed[0])
+        note(f"failed: {failed[1]}")
+    if asked_for:
+        found, pushed = events.pushed(found, asked_for)
     if out is not None:
         app.write_plan(out, found, asked.policy)
     if plot is not None:
-        app.draw(plot, found, f"Contacts, {asked.policy}", failure)
+        app.draw(plot, found, f"Contacts, {asked.policy}", failed[0] if failed else None)
     files = [str(path) for path in (out, plot) if path is not None]
-    _tell(found, repaired, asked, problem, rows, files, json_output)
+    _tell(found, repaired, pushed, asked, rows, files, json_output)
 
 
 def _scene(
@@ -179,13 +189,19 @@ def _scene(
 
 
 def _tell(
-    found: Planned, repaired: Repair | None, asked: Asked, problem: Problem, rows: int, files: list[str], json_output: bool
+    found: Planned,
+    repaired: Repair | None,
+    pushed: list[Pushed],
+    asked: Asked,
+    rows: int,
+    files: list[str],
+    json_output: bool,
 ) -> None:
     from orbitloop.apps import plans as app
     from orbitloop.clock import iso_utc
     from orbitloop.reports.units import human_bytes, utc
 
-    listed = app.rows_of(found)
+    listed, problem = app.rows_of(found), found.problem
     if json_output:
         value: dict[str, Any] = {
             "start": iso_utc(problem.start_s),
@@ -197,6 +213,8 @@ def _tell(
         }
         if repaired is not None:
             value["repair"] = repaired.to_json()
+        if pushed:
+            value["urgent"] = [one.to_json(problem) for one in pushed]
         print_json(value)
         return
     title = f"{len(listed)} contacts of {problem.size} passes, {asked.policy}"
@@ -208,7 +226,8 @@ def _tell(
         whole = "whole" if row["whole_pass"] else "part"
         add_row(shown, row["satellite"], row["station"], row["antenna"], *times, length, height, size, whole)
     more = [f"... {len(listed) - rows} more; --limit 0 shows all"] if rows and len(listed) > rows else []
-    show(shown, *more, _figures({asked.policy: found}), *_repair_lines(repaired), *(f"written: {path}" for path in files))
+    changed = [*_repair_lines(repaired), *(_urgent_line(one) for one in pushed)]
+    show(shown, *more, _figures({asked.policy: found}), *changed, *(f"written: {path}" for path in files))
 
 
 def _repair_lines(done: Repair | None) -> list[str]:
@@ -218,6 +237,20 @@ def _repair_lines(done: Repair | None) -> list[str]:
         f"repair: {len(done.lost)} contacts lost, {len(done.made)} made, {len(done.moved)} moved; "
         f"{100 * done.recovered:.0f} % of what the failure took is back"
     ]
+
+
+def _urgent_line(one: Pushed) -> str:
+    from orbitloop.reports.units import human_bytes, utc
+
+    def when(time_s: float | None) -> str:
+        return "not within the plan" if time_s is None else f"{utc(time_s, '%m-%d %H:%M:%S')} UTC"
+
+    done = one.repair
+    return (
+        f"urgent: {human_bytes(int(one.request.size_bytes))} of {one.satellite} asked {when(one.request.release_s)}, "
+        f"down {when(one.now_s)} (without: {when(one.without_s)}); "
+        f"{len(done.lost)} contacts lost, {len(done.made)} made, {len(done.moved)} moved; {one.cpu_ms:.1f} ms of CPU"
+    )
 
 
 def _figures(by_policy: dict[str, Planned]) -> Any:
