@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orbitloop.cli.main import app
+from orbitloop.clock import iso_utc
 from orbitloop.orbit.conjunction.cdm import to_ndm
 from orbitloop.orbit.conjunction.encounter import MU_KM3_S2, Encounter, ObjectState
 from orbitloop.orbit.conjunction.rtn import covariance_from_rtn
@@ -77,6 +78,17 @@ def test_list_says_status_level_and_probability(store: str) -> None:
     text = run("list", "--store", store, "--now", "2026-05-28T00:00:00Z").stdout
     assert EVENT in text
     assert "rising" in text
+
+
+def test_a_time_in_the_past_knows_no_message_of_later(store: str) -> None:
+    between, before = (iso_utc(TCA_S - days * DAY_S) for days in (2.5, 4.0))
+    (event,) = answer("list", "--store", store, "--now", between)["events"]
+    assert event["messages"] == 1
+    assert [u["message_id"] for u in answer("show", EVENT, "--store", store, "--now", between)["updates"]] == ["m0"]
+    assert answer("list", "--store", store, "--now", before)["events"] == []
+    refused = run("show", EVENT, "--store", store, "--now", before)
+    assert refused.exit_code == 23
+    assert "first message" in refused.output
 
 
 def test_show_with_a_picture(store: str, tmp_path: Path) -> None:

@@ -10,16 +10,20 @@ import typer
 
 from orbitloop.cli.options import Json, Overrides, Quiet, load_plan, parse_time
 from orbitloop.cli.terminal import INTERRUPTED, add_row, note, print_json, show, table
-from orbitloop.errors import ConjunctionError
+from orbitloop.errors import ConjunctionError, StateError
 
 if TYPE_CHECKING:
     from orbitloop.apps.conjunction_avoidance import AvoidanceReport
+    from orbitloop.orbit.conjunction.events import Event
 
 DEFAULT_STORE = Path("conjunctions.db")
 Store = Annotated[
     Path, typer.Option("--store", metavar="DB", envvar="ORBITLOOP_CONJUNCTIONS", help="The file that holds the events.")
 ]
-Now = Annotated[str | None, typer.Option("--now", metavar="TIME", help="Judge as of this time, ISO 8601 UTC.  [default: now]")]
+Now = Annotated[
+    str | None,
+    typer.Option("--now", metavar="TIME", help="Judge by what was known at this time, ISO 8601 UTC.  [default: now]"),
+]
 EventName = Annotated[str, typer.Argument(metavar="EVENT", help="Name of the event, or how it begins (`list` names them).")]
 Picture = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a picture, .png or .svg.")]
 
@@ -89,7 +93,7 @@ def avoid(
     )
     plan = load_plan(mission, overrides) if mission is not None else None
     with opened(store) as kept:
-        found = kept.event(event)
+        found = known_by(kept.event(event), now)
     update = avoidance.seen_from(found, satellite)
     now_s = as_of_s(now)
     if now is None and now_s > update.tca_s:
@@ -113,6 +117,19 @@ def avoid(
         return
     _tell_options(report, top)
     show(*([f"written: {len(resources)} in {out}"] if out else []), *([f"picture: {plot}"] if plot else []))
+
+
+def known_by(event: Event, now: str | None) -> Event:
+    """Return an event as it was known at --now.
+
+    Raises:
+        StateError: no message of it had been written by then.
+    """
+    then = event if now is None else event.as_of(as_of_s(now))
+    if then is None:
+        first = utc_text(event.updates[0].created_s)
+        raise StateError(f"nothing was known of {event.id} by then", where="--now", remedy=f"its first message is of {first}")
+    return then
 
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orbitloop.cli.conjunction_avoid import DEFAULT_STORE, EventName, Now, Picture, Store, as_of_s, avoid, utc_text
+from orbitloop.cli.conjunction_avoid import DEFAULT_STORE, EventName, Now, Picture, Store, as_of_s, avoid, known_by, utc_text
 from orbitloop.cli.options import Json, Quiet
 from orbitloop.cli.terminal import add_row, note, print_json, show, table
 from orbitloop.errors import ConjunctionError
@@ -140,7 +140,7 @@ def list_(
         raise ConjunctionError(f"there is no order {by!r}", where="--by", remedy=f"one of {', '.join(ORDERS)}")
     now_s, limits = as_of_s(now), _thresholds(red, yellow)
     with opened(store) as kept:
-        events = sorted(kept.events(), key=ORDERS[by])
+        events = sorted(_known(kept.events(), now), key=ORDERS[by])
     if open_only:
         events = [one for one in events if one.status(now_s) is not Status.CLOSED]
     events = events[:limit]
@@ -175,7 +175,7 @@ def show_(
 
     now_s, limits = as_of_s(now), _thresholds(red, yellow)
     with opened(store) as kept:
-        found = kept.event(event)
+        found = known_by(kept.event(event), now)
     if plot is not None:
         _write_history(found, limits, plot)
     alerts = alerts_of(found, limits)
@@ -227,7 +227,7 @@ def alerts(
 
     now_s, limits = as_of_s(now), _thresholds(red, yellow)
     with opened(store, write=out is not None) as kept:
-        events = {one.id: one for one in kept.events()}
+        events = {one.id: one for one in _known(kept.events(), now)}
         told = set() if every else kept.told()
         found = alerts_for(events.values(), limits, -1e18 if every else now_s)
         fresh = [one for one in found if one.id not in told]
@@ -311,6 +311,13 @@ def _probability(update: EventUpdate) -> str:
         return "unknown"
     marks = ("*" if update.knowledge.value == "model" else "") + ("!" if update.two_d_holds is False else "")
     return f"{update.probability:.2e}{marks}"
+
+
+def _known(events: list[Event], now: str | None) -> list[Event]:
+    """Leave out what was not known by --now; all is known where it is not given."""
+    if now is None:
+        return events
+    return [then for one in events if (then := one.as_of(as_of_s(now))) is not None]
 
 
 def _tell_list(events: list[Event], now_s: float, limits: Thresholds) -> None:

@@ -184,6 +184,11 @@ class Event:
         """The greatest probability that any update gave, or None."""
         return max((u.probability for u in self.updates if u.probability is not None), default=None)
 
+    def as_of(self, now_s: float) -> Event | None:
+        """Return the event as it was known at `now_s`; None where no update had been made by then."""
+        known = tuple(u for u in self.updates if u.created_s <= now_s)
+        return Event(self.id, known) if known else None
+
     def status(self, now_s: float) -> Status:
         """Say how the event stands at `now_s`."""
         if now_s > self.tca_s + CLOSED_AFTER_S:
