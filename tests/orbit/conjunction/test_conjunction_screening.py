@@ -291,6 +291,13 @@ def _across(one: Elements, when_s: float) -> np.ndarray:
     return np.asarray(np.cross(r[0, 0], v[0, 0]))
 
 
+def test_a_window_shorter_than_a_step_measures_its_slack_too() -> None:
+    elements = [replace(one, bstar_per_er=0.02) for one in crowd(40, 8)]
+    least_km = screen([], START_S, START_S + 60.0).largest_slack_km
+    found = screen(elements, START_S, START_S + 60.0, step_s=120.0)
+    assert found.largest_slack_km > max(least_km, 0.01)
+
+
 def test_an_object_that_decays_is_screened_as_long_as_it_lives() -> None:
     falling = from_orbit("falling", START_S, 190.0, 51.6, bstar=0.005, norad_id=1)
     ends_s = next(s for s in range(0, 200_000, 60) if not np.isfinite(sampled([falling], np.array([START_S + s]))[0]).all())

@@ -155,7 +155,8 @@ class Screener:
         self.volume = volume or Volume.sphere(5.0)
         self._elements, self._primaries, self._all = tuple(elements), chosen, bool(chosen.all())
         self._start_s, self._asked_end_s = start_s, end_s
-        self._nodes = max(1, math.ceil((end_s - start_s) / step_s))
+        # Two at least: what leaves (H) shows between nodes only.
+        self._nodes = max(2, math.ceil((end_s - start_s) / step_s))
         self.step_s = (end_s - start_s) / self._nodes
         self._members = self._sieved(engine)
         self._fleet = FleetPropagator([self._elements[n] for n in self._members.tolist()], engine=engine)
