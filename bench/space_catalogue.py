@@ -131,6 +131,7 @@ def _manoeuvres(snapshots: list[Snapshot], rng: np.random.Generator, count: int)
             note=f"{len(before)} pairs without injection: an upper bound of the false alarms, for Starlinks do burn",
         )
     ]
+    out.append(_descents(real))
     for (along, across), group in zip(sizes, keys, strict=True):
         found = [after[key] for key in group if key in after]
         word = f"{along:g} m/s along" if along else f"{across:g} m/s across"
@@ -143,6 +144,20 @@ def _manoeuvres(snapshots: list[Snapshot], rng: np.random.Generator, count: int)
             )
         )
     return out
+
+
+def _descents(real: dict[int, list[Elements]]) -> Figure:
+    """Count the flagged ones of falls that drag cannot have made; a flight down under thrust is fitted as drag."""
+    pairs = residuals(real)
+    scores = Scores(pairs, SIGMAS)
+    rise_km = scores.axes_km[pairs.newer] - scores.axes_km[pairs.older]
+    fell = pairs.ok & (rise_km < -2.0) & (pairs.height_km > 330.0)
+    return figure_of(
+        "catalogue: real falls of over 2 km between two sets, above 330 km, flagged",
+        round(float(scores.in_plane[fell].mean()), 3),
+        f"of {int(fell.sum())}",
+        note="thrust: drag takes a few hundred metres a day there; fits carry it as drag, which is believed",
+    )
 
 
 def _cross_tags(snapshots: list[Snapshot], rng: np.random.Generator, count: int) -> list[Figure]:

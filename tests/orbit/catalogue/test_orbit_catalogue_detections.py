@@ -47,6 +47,21 @@ def test_a_burn_is_found_with_its_size_and_day() -> None:
     assert tilted.figures["cross_track_m_s"] == pytest.approx(7584 * np.radians(0.05), rel=0.1)
 
 
+def test_a_rise_that_the_older_set_had_taken_for_negative_drag_says_by_how_much_it_is_beyond() -> None:
+    days = constellation()
+    one = replace(days[3][7], bstar_per_er=-0.01)
+    record = one.satrec()
+    record.sgp4(record.jdsatepoch, record.jdsatepochF)
+    before = record.am
+    record.sgp4(record.jdsatepoch, record.jdsatepochF + (days[4][7].epoch_s - one.epoch_s) / DAY_S)
+    days[3][7] = one
+    for day in days[4:]:
+        day[7] = burned(day[7], FOURTH_S, axis_km=(record.am - before) * 6378.135)
+    (found,) = check(snapshots(days))
+    assert found.figures["sense"] == "raised once"
+    assert found.figures["sigmas"] > 6
+
+
 def test_daily_thrust_does_not_hide_behind_itself() -> None:
     days = constellation()
     for day in days:

@@ -19,7 +19,9 @@ An orbit that is after two flagged pairs what it was before them is told as out 
 satellites undo their burns, though after an avoidance they do.
 
 Size: dv = v da / (2 a) along the track, dv = v times the angle across it; the least burns that explain the step. Continuous
-thrust shows as a step in every pair. What is below the threshold, or undone between two sets, is not seen.
+thrust upward shows as a step in every pair; downward, fits take it for drag, tens of times the true one, and it is often
+not seen. What is below the threshold, or undone between two sets, is not seen either. `sigmas` of a finding is the largest of
+what was asked: the steps of axis, inclination and node, and a rise of the axis in sigmas of quiet peers.
 """
 
 from __future__ import annotations
@@ -67,7 +69,8 @@ class Scores:
         self.excess_km = _excess_km(of, self.axes_km)
         with np.errstate(invalid="ignore"):
             beyond = (self.axis > sigmas) & (np.abs(self.excess_km) > sigmas * axis_sigma)
-            self.in_plane: BoolArray = of.ok & (beyond | (self.excess_km > sigmas * quiet_km))
+            self.rise = np.maximum(self.excess_km, 0.0) / quiet_km
+            self.in_plane: BoolArray = of.ok & (beyond | (self.rise > sigmas))
             self.out_of_plane: BoolArray = of.ok & ((self.inclination > sigmas) | (self.node > sigmas))
 
 
@@ -158,7 +161,9 @@ def _finding(of: Residuals, scores: Scores, rows: npt.NDArray[np.int64], flagged
             "along_track_m_s": round(along_m_s, 4),
             "cross_track_m_s": round(across_m_s, 4),
             "height_km": round(float(of.height_km[hit[-1]]), 2),
-            "sigmas": round(float(np.nanmax(np.stack([scores.axis[hit], scores.inclination[hit], scores.node[hit]]))), 1),
+            "sigmas": round(
+                float(np.nanmax(np.stack([s[hit] for s in (scores.axis, scores.rise, scores.inclination, scores.node)]))), 1
+            ),
         },
     )
 
